@@ -1,0 +1,111 @@
+namespace KubeSkoop.Probes.Lifecycle;
+
+/// <summary>What a probe reports about itself.</summary>
+public struct ProbeSelfRecord
+{
+    /// <summary>The probe's <see cref="ProbeState"/> as a number.</summary>
+    public ulong State;
+
+    /// <summary>Samples taken since the process began.</summary>
+    public ulong Samples;
+
+    /// <summary>Samples and starts that failed.</summary>
+    public ulong Errors;
+
+    /// <summary>Duration of the last sample in seconds.</summary>
+    public double LastSampleSeconds;
+
+    /// <summary>CPU time spent in samples, in seconds.</summary>
+    public double CpuSeconds;
+
+    /// <summary>Series of the last sample.</summary>
+    public ulong Series;
+
+    /// <summary>Rows skipped because their subject ended meanwhile.</summary>
+    public ulong RowsVanished;
+
+    /// <summary>Rows skipped because the kernel refused access.</summary>
+    public ulong RowsDenied;
+
+    /// <summary>Rows skipped because the kernel's answer was not understood.</summary>
+    public ulong RowsMalformed;
+
+    /// <summary>Events handed to subscribers.</summary>
+    public ulong EventsSent;
+
+    /// <summary>Events lost by full subscriber buffers.</summary>
+    public ulong EventsDropped;
+
+    /// <summary>The metrics made of it.</summary>
+    public static MetricTable<ProbeSelfRecord> Metrics { get; } = new()
+    {
+        { "kubeskoop.probe.state", MetricKind.Gauge, "1", "State of the probe: 0 stopped, 1 starting, 2 running, 3 stopping, 4 failed, 5 unavailable.", static (in ProbeSelfRecord r) => r.State },
+        { "kubeskoop.probe.samples", MetricKind.Counter, "{sample}", "Samples taken.", static (in ProbeSelfRecord r) => r.Samples },
+        { "kubeskoop.probe.errors", MetricKind.Counter, "{error}", "Samples and starts that failed.", static (in ProbeSelfRecord r) => r.Errors },
+        { "kubeskoop.probe.sample.duration", MetricKind.Gauge, "s", "Duration of the last sample.", static (in ProbeSelfRecord r) => r.LastSampleSeconds },
+        { "kubeskoop.probe.cpu.time", MetricKind.Counter, "s", "CPU time, user and kernel, spent in samples.", static (in ProbeSelfRecord r) => r.CpuSeconds },
+        { "kubeskoop.probe.series", MetricKind.Gauge, "{series}", "Series of the last sample.", static (in ProbeSelfRecord r) => r.Series },
+        { "kubeskoop.probe.rows.vanished", MetricKind.Counter, "{row}", "Rows skipped because their process, namespace or device ended meanwhile.", static (in ProbeSelfRecord r) => r.RowsVanished },
+        { "kubeskoop.probe.rows.denied", MetricKind.Counter, "{row}", "Rows skipped because the kernel refused access.", static (in ProbeSelfRecord r) => r.RowsDenied },
+        { "kubeskoop.probe.rows.malformed", MetricKind.Counter, "{row}", "Rows skipped because the kernel's answer was not understood.", static (in ProbeSelfRecord r) => r.RowsMalformed },
+        { "kubeskoop.probe.events.sent", MetricKind.Counter, "{event}", "Events handed to subscribers.", static (in ProbeSelfRecord r) => r.EventsSent },
+        { "kubeskoop.probe.events.dropped", MetricKind.Counter, "{event}", "Events lost because a subscriber's buffer was full.", static (in ProbeSelfRecord r) => r.EventsDropped },
+    };
+}
+
+/// <summary>Publishes every probe's state, cost, rows and drops like any other metric.</summary>
+internal sealed class SelfProbe(Func<IReadOnlyList<IProbe>> probes, TimeProvider clock) : MetricProbe<ProbeSelfRecord>(About, clock)
+{
+    internal const string Name = "probe";
+
+    private static readonly ProbeDescriptor About = new()
+    {
+        Name = Name,
+        Source = ProbeSource.Other,
+        Overhead = OverheadClass.Low,
+        Purpose = "State, cost, rows and drops of every probe.",
+        Finds = ["A probe that failed, is unavailable, costs too much or loses rows or events."],
+        KernelSources = ["The SDK itself."],
+        Attributes = [new(AttributeNames.Probe, "The probe's name.")],
+        Metrics = ProbeSelfRecord.Metrics.Describe(),
+    };
+
+    private SampleSubject[] _subjects = [];
+    private IReadOnlyList<IProbe> _probes = [];
+
+    public override MetricTable<ProbeSelfRecord> Metrics => ProbeSelfRecord.Metrics;
+
+    protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
+    {
+        _probes = probes();
+        _subjects = [.. _probes.Select(static p => new SampleSubject(null, new SampleAttribute(AttributeNames.Probe, p.Descriptor.Name)))];
+        return ValueTask.FromResult<string?>("self");
+    }
+
+    protected override ValueTask OnStopAsync()
+    {
+        _probes = [];
+        _subjects = [];
+        return ValueTask.CompletedTask;
+    }
+
+    protected override void Read(SampleBatch<ProbeSelfRecord> batch)
+    {
+        for (int i = 0; i < _probes.Count; i++)
+        {
+            ProbeStatistics s = _probes[i].Statistics;
+            ref ProbeSelfRecord row = ref batch.Add(_subjects[i]);
+            row.State = (ulong)_probes[i].Status.State;
+            row.Samples = (ulong)s.Samples;
+            row.Errors = (ulong)s.Errors;
+            row.LastSampleSeconds = s.LastSampleDuration.TotalSeconds;
+            row.CpuSeconds = s.SampleCpuTime.TotalSeconds;
+            row.Series = (ulong)s.Series;
+            row.RowsVanished = (ulong)s.Vanished;
+            row.RowsDenied = (ulong)s.Denied;
+            row.RowsMalformed = (ulong)s.Malformed;
+            row.EventsSent = (ulong)s.EventsSent;
+            row.EventsDropped = (ulong)s.EventsDropped;
+        }
+    }
+}

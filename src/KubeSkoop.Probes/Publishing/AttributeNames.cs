@@ -1,0 +1,35 @@
+namespace KubeSkoop.Probes;
+
+/// <summary>The attribute names every row may carry.</summary>
+public static class AttributeNames
+{
+    /// <summary>The node.</summary>
+    public const string Node = "k8s.node.name";
+
+    /// <summary>The pod's Kubernetes namespace.</summary>
+    public const string PodNamespace = "k8s.namespace.name";
+
+    /// <summary>The pod.</summary>
+    public const string Pod = "k8s.pod.name";
+
+    /// <summary>The inode number of the network namespace.</summary>
+    public const string NamespaceInode = "network.namespace.inode";
+
+    /// <summary>The network namespace's bound name, or what stands in for it.</summary>
+    public const string NamespaceName = "network.namespace.name";
+
+    /// <summary>The network device.</summary>
+    public const string Interface = "network.interface.name";
+
+    /// <summary><c>ipv4</c> or <c>ipv6</c>.</summary>
+    public const string NetworkType = "network.type";
+
+    /// <summary>The transport protocol.</summary>
+    public const string Transport = "network.transport";
+
+    /// <summary>The logical CPU's number.</summary>
+    public const string Cpu = "cpu.logical_number";
+
+    /// <summary>The probe a self-metric is about.</summary>
+    public const string Probe = "probe";
+}
