@@ -95,7 +95,8 @@ generate_docs() {
 docs_are_current() {
 	local fresh file stale=0
 	fresh=$(mktemp -d)
-	generate_docs "$fresh"
+	generate_docs "$fresh" || stale=1
+	[[ -n $(find "$fresh" -type f -print -quit) ]] || stale=1
 	while IFS= read -r file; do
 		diff -u "docs/$file" "$fresh/$file" || stale=1
 	done < <(cd "$fresh" && find . -type f -printf '%P\n')

@@ -84,7 +84,7 @@ public static class Machine
         foreach (string tool in (string[])["ip", "unshare", "nsenter"])
             if (!Command.Exists(tool)) return $"Needs the program '{tool}', which is not installed.";
         CommandResult result = Command
-            .RunAsync("unshare", ["-n", "ip", "link", "add", "a", "type", "veth", "peer", "name", "b"])
+            .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])
             .GetAwaiter().GetResult();
         return result.ExitCode == 0 ? null : $"Needs network namespaces with veth pairs, which this machine refuses: {result.Error.Trim()}";
     }
