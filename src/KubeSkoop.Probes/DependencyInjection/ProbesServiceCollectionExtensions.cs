@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Diagnostics.Metrics;
 using KubeSkoop.Probes;
 using KubeSkoop.Probes.Lifecycle;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
@@ -85,6 +86,29 @@ public static class ProbesBuilderExtensions
         options.ValidateOnStart();
         builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<TOptions>, ProbeOptionsValidator<TOptions>>());
         return builder;
+    }
+
+    /// <summary>
+    /// As above, with the settings read from the host's configuration first, if it has one. The package of the options
+    /// class passes <c>static (section, options) =&gt; section.Bind(options)</c>, so that the configuration binding
+    /// generator sees the class and no reflection is needed.
+    /// </summary>
+    /// <param name="builder">The builder.</param>
+    /// <param name="section">The section, for example <c>KubeSkoop:Probes:fd</c>.</param>
+    /// <param name="bind">Copies the section into the options.</param>
+    /// <param name="configure">Settings in code; they win over the configuration.</param>
+    public static IProbesBuilder AddProbeOptions<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicParameterlessConstructor)] TOptions>(
+        this IProbesBuilder builder, string section, Action<IConfigurationSection, TOptions> bind, Action<TOptions>? configure = null)
+        where TOptions : ProbeOptions
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        ArgumentException.ThrowIfNullOrEmpty(section);
+        ArgumentNullException.ThrowIfNull(bind);
+        builder.Services.AddOptions<TOptions>().Configure<IServiceProvider>((options, provider) =>
+        {
+            if (provider.GetService<IConfiguration>() is { } configuration) bind(configuration.GetSection(section), options);
+        });
+        return builder.AddProbeOptions(configure);
     }
 
     private sealed class ProbeOptionsValidator<TOptions> : IValidateOptions<TOptions>
