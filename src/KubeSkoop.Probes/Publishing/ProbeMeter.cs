@@ -61,6 +61,18 @@ internal sealed class ProbeMeter : ISampleVisitor
         lock (_gate) Read();
     }
 
+    /// <summary>Lets go of the last sample; called once the probe has stopped.</summary>
+    internal void Clear()
+    {
+        lock (_gate) Forget();
+    }
+
+    private void Forget()
+    {
+        _kept?.Clear();
+        _readAt = 0;
+    }
+
     private void Read()
     {
         _observed.Clear();
@@ -70,14 +82,20 @@ internal sealed class ProbeMeter : ISampleVisitor
     }
 
     /// <summary>
-    /// A new sample is due when an instrument comes round again (a new collection) after more than the reuse time, or when
-    /// the last sample is older than any collection takes.
+    /// A new sample is due when a collection begins (an instrument comes round again, or is the first to be asked) and the
+    /// last sample is older than the reuse time, or when it is older than any collection takes. A probe that does not run
+    /// has no sample.
     /// </summary>
     private void ReadIfDue(string instrument)
     {
+        if (_probe.Status.State != ProbeState.Running)
+        {
+            Forget();
+            return;
+        }
         TimeSpan age = _readAt == 0 ? TimeSpan.MaxValue : _clock.GetElapsedTime(_readAt);
-        bool again = _observed.Contains(instrument);
-        if (age > LongestCollection || (again && age > _reuse)) Read();
+        bool begins = _observed.Count == 0 || _observed.Contains(instrument);
+        if (age > LongestCollection || (begins && age > _reuse)) Read();
         _observed.Add(instrument);
     }
 
