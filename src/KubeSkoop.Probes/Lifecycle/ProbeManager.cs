@@ -16,6 +16,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     private readonly IMeterFactory? _meterFactory;
     private readonly ILogger _logger;
     private readonly List<string> _problems = [];
+    private readonly MeterTags _meterTags;
     private long _meterRound;
     private long _meterRoundAt;
     private volatile bool _disposed;
@@ -34,6 +35,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         _clock = clock ?? TimeProvider.System;
         _meterFactory = meterFactory;
         _logger = logger ?? NullLogger<ProbeManager>.Instance;
+        _meterTags = new MeterTags(_options.ResolvedNodeName);
         foreach (IProbe probe in probes) Register(probe);
         Register(new SelfProbe(() => Probes!, _clock));
         Probes = [.. _slots.Select(static s => s.Probe)];
@@ -239,7 +241,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
             if (slot.Probe is IMetricProbe metrics && _meterFactory is not null)
             {
                 slot.Meter ??= new ProbeMeter(metrics, (_, visitor) => TryCollect(slot, visitor, MeterRound()), _meterFactory, _clock,
-                    _options.MeterSampleReuse, _options.ResolvedNodeName);
+                    _options.MeterSampleReuse, _meterTags);
                 slot.Meter.Publish();
             }
         }
