@@ -32,6 +32,7 @@ public sealed class NetworkNamespace
         IsHost = isHost;
         _facts = facts;
         Ended = _ended.Token;
+        Subject = new SampleSubject(this);
     }
 
     /// <summary>The inode number: how procfs, netlink and BPF all name it.</summary>
@@ -39,6 +40,9 @@ public sealed class NetworkNamespace
 
     /// <summary>Whether it is the host's own.</summary>
     public bool IsHost { get; }
+
+    /// <summary>The subject of rows that are keyed by this namespace alone; shared, so that its labels are encoded once.</summary>
+    public SampleSubject Subject { get; }
 
     /// <summary>What is known now.</summary>
     public NamespaceFacts Facts => _facts;

@@ -81,11 +81,20 @@ public sealed partial class MetricTable<TRecord> : IReadOnlyList<Metric<TRecord>
     private readonly List<Metric<TRecord>> _metrics = [];
     private readonly List<Metric<TRecord>> _upstream = [];
 
-    /// <summary>Which rows take part in upstream's metrics; upstream sums several rows of a pod into one series.</summary>
-    public MetricRowFilter<TRecord>? UpstreamRows { get; init; }
+    /// <summary>Makes an empty table, to be filled by a collection initializer.</summary>
+    /// <param name="upstreamRows">Which rows take part in upstream's metrics; <see langword="null"/> for all.</param>
+    /// <param name="upstreamKind">The type upstream gives its metrics; most of its counters are gauges.</param>
+    public MetricTable(MetricRowFilter<TRecord>? upstreamRows = null, MetricKind upstreamKind = MetricKind.Gauge)
+    {
+        UpstreamRows = upstreamRows;
+        UpstreamKind = upstreamKind;
+    }
 
-    /// <summary>Upstream types most counters as gauges.</summary>
-    public MetricKind UpstreamKind { get; init; } = MetricKind.Gauge;
+    /// <summary>Which rows take part in upstream's metrics; upstream sums several rows of a pod into one series.</summary>
+    public MetricRowFilter<TRecord>? UpstreamRows { get; }
+
+    /// <summary>The type upstream gives its metrics.</summary>
+    public MetricKind UpstreamKind { get; }
 
     /// <summary>The metrics under their own names.</summary>
     public int Count => _metrics.Count;
@@ -138,7 +147,7 @@ public sealed partial class MetricTable<TRecord> : IReadOnlyList<Metric<TRecord>
     public MetricTable<TRecord> With(IEnumerable<(string Name, MetricKind Kind, string Unit, string Description, MetricAccessor<TRecord> Read)> more)
     {
         ArgumentNullException.ThrowIfNull(more);
-        var table = new MetricTable<TRecord> { UpstreamRows = UpstreamRows, UpstreamKind = UpstreamKind };
+        var table = new MetricTable<TRecord>(UpstreamRows, UpstreamKind);
         table._metrics.AddRange(_metrics);
         table._upstream.AddRange(_upstream);
         foreach (var (name, kind, unit, description, read) in more) table.Add(name, kind, unit, description, read);

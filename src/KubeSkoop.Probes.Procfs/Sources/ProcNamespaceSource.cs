@@ -1,0 +1,457 @@
+using System.Buffers.Text;
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Procfs.Interop;
+using KubeSkoop.Probes.Procfs.Text;
+using Microsoft.Extensions.Options;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Procfs.Sources;
+
+/// <summary>
+/// Finds network namespaces through the processes in <c>/proc</c> and the bind mounts in <c>/run/netns</c>. A pidfd per
+/// namespace tells at once when the process it is known by has ended; the namespace is then looked for in the other
+/// processes, and if none is left it ends, so that whoever pins it lets go.
+/// </summary>
+public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
+{
+    private const int CommandLookups = 3; // a process often takes its final name (exec) just after it was found
+    private const int BurstMilliseconds = 20;
+
+    private readonly ProcfsOptions _options;
+    private readonly IPodResolver _resolver;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<uint, Known> _known = [];
+    private readonly Dictionary<uint, Sighting> _sightings = [];
+    private readonly byte[] _directoryBuffer = new byte[32 * 1024];
+    private NetworkNamespace[] _current = [];
+    private SafeFileHandle? _proc;
+    private Watch? _watch;
+    private uint _hostInode;
+    private bool _pidNumbersAreOurs;
+    private int _leases;
+
+    /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
+    public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
+    {
+        _options = options?.Value ?? new ProcfsOptions();
+        _resolver = resolver ?? NoPodResolver.Instance;
+    }
+
+    /// <inheritdoc />
+    public IReadOnlyList<NetworkNamespace> Current => Volatile.Read(ref _current);
+
+    /// <summary>Processes whose namespace the kernel would not tell, at the last look: CAP_SYS_PTRACE is missing.</summary>
+    public int DeniedProcesses { get; private set; }
+
+    /// <summary>Namespaces left out at the last look because there are more than <see cref="ProcfsOptions.MaxNamespaces"/>.</summary>
+    public int LeftOut { get; private set; }
+
+    /// <summary>The host's procfs.</summary>
+    internal string HostProc => _options.HostProc;
+
+    /// <inheritdoc />
+    public IDisposable Acquire()
+    {
+        lock (_gate)
+        {
+            if (_leases == 0)
+            {
+                _proc = OpenProc();
+                _hostInode = HostInode(_proc);
+                _pidNumbersAreOurs = SelfIn(_proc) == Environment.ProcessId;
+                Look();
+                _watch = new Watch(this, _options.RefreshInterval);
+                foreach (Known known in _known.Values) _watch.Add(known);
+            }
+            _leases++;
+        }
+        return new LeaseOf(this);
+    }
+
+    /// <inheritdoc />
+    public void Refresh() => Refresh(null);
+
+    // A watch that was replaced meanwhile has nothing to say any more.
+    private void Refresh(Watch? by)
+    {
+        List<NetworkNamespace>? ended;
+        lock (_gate)
+        {
+            if (_leases == 0 || (by is not null && by != _watch)) return;
+            ended = Look();
+        }
+        // Outside the lock: what is registered on the end takes locks of its own.
+        if (ended is not null)
+            foreach (NetworkNamespace ns in ended) ns.End();
+    }
+
+    /// <inheritdoc />
+    public SafeFileHandle? Open(NetworkNamespace networkNamespace)
+    {
+        ArgumentNullException.ThrowIfNull(networkNamespace);
+        NamespaceFacts facts = networkNamespace.Facts;
+        Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+        if (facts.ProcessId is { } pid)
+        {
+            SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory,
+                new NulPath(buffer).Append(_options.HostProc).Append("/"u8).Append(pid).Append("/ns/net"u8).Terminate(), Libc.OpenReadOnly, out Errno error);
+            if (error == Errno.None && Is(handle, networkNamespace.Inode)) return handle;
+            handle.Dispose();
+        }
+        if (facts.Name is { } name)
+        {
+            foreach (string directory in _options.NamespaceDirectories)
+            {
+                SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory,
+                    new NulPath(buffer).Append(directory).Append("/"u8).Append(name).Terminate(), Libc.OpenReadOnly, out Errno error);
+                if (error == Errno.None && Is(handle, networkNamespace.Inode)) return handle;
+                handle.Dispose();
+            }
+        }
+        return null;
+    }
+
+    /// <summary>Opens <c>/proc/PID/net/FILE</c> of a namespace, or, where no process is in it, enters it for the opening.</summary>
+    internal ProcFile? OpenNetFile(NetworkNamespace ns, string file, out Errno error)
+    {
+        Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+        if (ns.Facts.ProcessId is { } pid)
+        {
+            SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory,
+                new NulPath(buffer).Append(_options.HostProc).Append("/"u8).Append(pid).Append("/net/"u8).Append(file).Terminate(), Libc.OpenReadOnly, out error);
+            // The pid may have been reused, or have moved, since it was last seen: the file is right if the pid still is.
+            if (error == Errno.None && InodeOf(pid) == ns.Inode) return new ProcFile(handle);
+            handle.Dispose();
+            if (error == Errno.None || (error == Errno.NoEntry && InodeOf(pid) != ns.Inode)) error = Errno.NoProcess;
+            if (error is not (Errno.NoProcess or Errno.NoEntry) || ns.Facts.Name is null) return null;
+        }
+        return OpenInside(ns, file, out error);
+    }
+
+    /// <summary>Releases everything, whoever still holds a lease.</summary>
+    public void Dispose() => Release(all: true);
+
+    private static bool Is(SafeFileHandle namespaceHandle, uint inode) =>
+        Libc.Stat(namespaceHandle, out Libc.FileStatus status) && status.Inode == inode;
+
+    // setns is per thread, so this thread ends with the opening and never returns to a pool.
+    private ProcFile? OpenInside(NetworkNamespace ns, string file, out Errno error)
+    {
+        using SafeFileHandle? handle = Open(ns);
+        if (handle is null)
+        {
+            error = Errno.NoEntry;
+            return null;
+        }
+        ProcFile? opened = null;
+        Errno result = Errno.None;
+        var thread = new Thread(() =>
+        {
+            if (!Libc.SetNetworkNamespace(handle, out result)) return;
+            Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+            SafeFileHandle inside = Libc.Open(Libc.AtCurrentDirectory,
+                new NulPath(buffer).Append("/proc/thread-self/net/"u8).Append(file).Terminate(), Libc.OpenReadOnly, out result);
+            if (result == Errno.None) opened = new ProcFile(inside);
+            else inside.Dispose();
+        })
+        {
+            IsBackground = true,
+            Name = "kubeskoop-setns",
+        };
+        thread.Start();
+        thread.Join();
+        error = result;
+        return opened;
+    }
+
+    private SafeFileHandle OpenProc()
+    {
+        Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+        SafeFileHandle proc = Libc.Open(Libc.AtCurrentDirectory, new NulPath(buffer).Append(_options.HostProc).Terminate(), Libc.OpenDirectory, out Errno error);
+        if (error == Errno.None) return proc;
+        proc.Dispose();
+        throw new ProbeUnavailableException("procfs", $"cannot open {_options.HostProc}", error.Describe(),
+            $"Mount the host's procfs there, or set {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.HostProc)}.");
+    }
+
+    // The namespace of the first process is the host's; where it is hidden, our own must stand in.
+    private static uint HostInode(SafeFileHandle proc)
+    {
+        uint inode = ReadNamespaceLink(proc, "1/ns/net\0"u8, out _);
+        return inode != 0 ? inode : ReadNamespaceLink(proc, "self/ns/net\0"u8, out _);
+    }
+
+    // A procfs of another pid namespace numbers processes otherwise, and pidfd_open would take its numbers for ours. Ends
+    // are then noticed by the next look only.
+    private static int SelfIn(SafeFileHandle proc)
+    {
+        Span<byte> target = stackalloc byte[16];
+        int length = Libc.ReadLink(proc, "self\0"u8, target, out _);
+        return length > 0 && Utf8Parser.TryParse(target[..length], out int pid, out int used) && used == length ? pid : 0;
+    }
+
+    private uint InodeOf(int pid)
+    {
+        Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+        SafeFileHandle? proc = _proc;
+        if (proc is null || proc.IsClosed) return 0;
+        try
+        {
+            return ReadNamespaceLink(proc, new NulPath(buffer).Append(pid).Append("/ns/net"u8).Terminate(), out _);
+        }
+        catch (ObjectDisposedException)
+        {
+            return 0;
+        }
+    }
+
+    /// <summary>The number in <c>net:[4026531840]</c>, or 0.</summary>
+    private static uint ReadNamespaceLink(SafeFileHandle proc, ReadOnlySpan<byte> path, out Errno error)
+    {
+        Span<byte> target = stackalloc byte[64];
+        int length = Libc.ReadLink(proc, path, target, out error);
+        if (length <= 0) return 0;
+        ReadOnlySpan<byte> link = target[..length];
+        return link.StartsWith("net:["u8) && Utf8Parser.TryParse(link[5..], out uint inode, out int used) && link[(5 + used)..].SequenceEqual("]"u8) ? inode : 0;
+    }
+
+    /// <summary>Looks through processes and bind mounts; under the lock. Returns the namespaces that have ended.</summary>
+    private List<NetworkNamespace>? Look()
+    {
+        _sightings.Clear();
+        DeniedProcesses = 0;
+        LookAtProcesses(_proc!);
+        foreach (string directory in _options.NamespaceDirectories) LookAtMounts(directory);
+
+        List<NetworkNamespace>? ended = null;
+        bool changed = false;
+        foreach ((uint inode, Known known) in _known)
+        {
+            if (_sightings.ContainsKey(inode)) continue;
+            known.Dispose();
+            _known.Remove(inode);
+            (ended ??= []).Add(known.Namespace);
+            changed = true;
+        }
+
+        LeftOut = 0;
+        foreach ((uint inode, Sighting seen) in _sightings)
+        {
+            if (!_known.TryGetValue(inode, out Known? known))
+            {
+                if (_known.Count >= _options.MaxNamespaces && inode != _hostInode)
+                {
+                    LeftOut++;
+                    continue;
+                }
+                known = new Known(new NetworkNamespace(inode, inode == _hostInode, new NamespaceFacts(seen.Name, null, null, null)));
+                _known.Add(inode, known);
+                changed = true;
+            }
+            Learn(known, seen);
+        }
+
+        if (changed)
+        {
+            // The host's first; then by inode, which is the order of their creation.
+            Volatile.Write(ref _current, [.. _known.Values.Select(static k => k.Namespace).OrderByDescending(static n => n.IsHost).ThenBy(static n => n.Inode)]);
+        }
+        return ended;
+    }
+
+    private void Learn(Known known, Sighting seen)
+    {
+        NamespaceFacts before = known.Namespace.Facts;
+        // A pidfd that is readable belongs to a dead process, even when its number is in use again.
+        bool alive = seen.AnchorSeen && (known.Anchor is { } held ? !Libc.IsReadable(held) : !_pidNumbersAreOurs);
+        int? pid = alive ? before.ProcessId : seen.LowestPid;
+        string? command = before.Command;
+        if (!alive)
+        {
+            known.ReleaseAnchor();
+            known.CommandLookups = 0;
+            if (pid is { } process && _pidNumbersAreOurs)
+            {
+                known.Anchor = Libc.OpenPidFd(process, out Errno error);
+                if (error == Errno.None) _watch?.Add(known);
+                else known.ReleaseAnchor(); // gone already, or a kernel before 5.3: the next look finds out
+            }
+            if (pid is null) command = null;
+        }
+        if (pid is { } anchor && known.CommandLookups < CommandLookups)
+        {
+            known.CommandLookups++;
+            command = ReadCommand(anchor) ?? command;
+        }
+        known.Namespace.Update(before with { Name = seen.Name, ProcessId = pid, Command = command });
+        PodIdentity? pod = _resolver.Resolve(known.Namespace);
+        if (pod is not null) known.Namespace.Update(known.Namespace.Facts with { Pod = pod });
+    }
+
+    private string? ReadCommand(int pid)
+    {
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        using SafeFileHandle file = Libc.Open(_proc!, new NulPath(path).Append(pid).Append("/comm"u8).Terminate(), Libc.OpenReadOnly, out Errno error);
+        if (error != Errno.None) return null;
+        Span<byte> text = stackalloc byte[64];
+        int length = Libc.ReadAt(file, text, 0, out _);
+        if (length <= 0) return null;
+        ReadOnlySpan<byte> command = text[..length];
+        if (command[^1] == (byte)'\n') command = command[..^1];
+        return KernelText.Decode(command);
+    }
+
+    private void LookAtProcesses(SafeFileHandle proc)
+    {
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        var entries = new DirectoryCursor(proc, _directoryBuffer);
+        while (entries.MoveNext())
+        {
+            if (!Utf8Parser.TryParse(entries.Name, out int pid, out int used) || used != entries.Name.Length || pid <= 0) continue;
+            uint inode = ReadNamespaceLink(proc, new NulPath(path).Append(entries.Name).Append("/ns/net"u8).Terminate(), out Errno error);
+            if (inode == 0)
+            {
+                if (error is Errno.AccessDenied or Errno.NotPermitted) DeniedProcesses++;
+                continue;
+            }
+            ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
+            if (seen.LowestPid is null || pid < seen.LowestPid) seen.LowestPid = pid;
+            if (_known.TryGetValue(inode, out Known? known) && known.Namespace.ProcessId == pid) seen.AnchorSeen = true;
+        }
+    }
+
+    private void LookAtMounts(string directory)
+    {
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        using SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory, new NulPath(path).Append(directory).Terminate(), Libc.OpenDirectory, out Errno error);
+        if (error != Errno.None) return; // no directory, no bound namespaces
+        if (!Libc.Stat(_proc!, "self/ns/net\0"u8, out Libc.FileStatus nsfs, out _)) return;
+        var entries = new DirectoryCursor(handle, _directoryBuffer);
+        while (entries.MoveNext())
+        {
+            if (entries.Name is [(byte)'.', ..]) continue;
+            // A name whose mount is gone is an ordinary file of another file system.
+            if (!Libc.Stat(handle, new NulPath(path).Append(entries.Name).Terminate(), out Libc.FileStatus status, out _)
+                || status.DeviceMajor != nsfs.DeviceMajor || status.DeviceMinor != nsfs.DeviceMinor) continue;
+            ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, (uint)status.Inode, out _);
+            if (seen.Name is not null) continue;
+            seen.Name = _known.TryGetValue((uint)status.Inode, out Known? known) && known.NameIs(entries.Name)
+                ? known.Namespace.Name
+                : KernelText.Decode(entries.Name);
+        }
+    }
+
+    private void Release(bool all)
+    {
+        NetworkNamespace[] ended;
+        lock (_gate)
+        {
+            if (_leases == 0) return;
+            _leases = all ? 0 : _leases - 1;
+            if (_leases > 0) return;
+            _watch?.Stop();
+            _watch = null;
+            foreach (Known known in _known.Values) known.Dispose();
+            _known.Clear();
+            _proc?.Dispose();
+            _proc = null;
+            ended = _current;
+            Volatile.Write(ref _current, []);
+        }
+        // Nobody watches them any more, so nobody may go on pinning them.
+        foreach (NetworkNamespace ns in ended) ns.End();
+    }
+
+    private struct Sighting
+    {
+        internal int? LowestPid;
+        internal bool AnchorSeen;
+        internal string? Name;
+    }
+
+    private sealed class Known(NetworkNamespace ns) : IDisposable
+    {
+        private byte[]? _rawName;
+
+        internal NetworkNamespace Namespace => ns;
+
+        /// <summary>A pidfd of the process the namespace is known by.</summary>
+        internal SafeFileHandle? Anchor { get; set; }
+
+        internal int CommandLookups { get; set; }
+
+        internal bool NameIs(ReadOnlySpan<byte> name)
+        {
+            if (_rawName is not null && name.SequenceEqual(_rawName)) return ns.Name is not null;
+            _rawName = name.ToArray();
+            return false;
+        }
+
+        internal void ReleaseAnchor()
+        {
+            Anchor?.Dispose();
+            Anchor = null;
+        }
+
+        public void Dispose() => ReleaseAnchor();
+    }
+
+    private sealed class LeaseOf(ProcNamespaceSource source) : IDisposable
+    {
+        private int _disposed;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _disposed, 1) == 0) source.Release(all: false);
+        }
+    }
+
+    /// <summary>The thread that waits for processes to end and for the next period.</summary>
+    private sealed class Watch
+    {
+        private readonly ProcNamespaceSource _source;
+        private readonly SafeFileHandle _epoll = Libc.CreateEpoll();
+        private readonly SafeFileHandle _wakeOnly = Libc.CreateEpoll();
+        private readonly SafeFileHandle _wake = Libc.CreateEventFd();
+        private readonly int _period;
+        private volatile bool _stopping;
+
+        internal Watch(ProcNamespaceSource source, TimeSpan period)
+        {
+            _source = source;
+            _period = (int)Math.Min(period.TotalMilliseconds, int.MaxValue);
+            Libc.WatchReadable(_epoll, _wake, 0);
+            Libc.WatchReadable(_wakeOnly, _wake, 0);
+            new Thread(Run) { IsBackground = true, Name = "kubeskoop-netns" }.Start();
+        }
+
+        internal void Add(Known known)
+        {
+            if (known.Anchor is { IsInvalid: false, IsClosed: false } anchor) Libc.WatchReadable(_epoll, anchor, known.Namespace.Inode);
+        }
+
+        internal void Stop()
+        {
+            _stopping = true;
+            Libc.Signal(_wake);
+        }
+
+        private void Run()
+        {
+            while (!_stopping)
+            {
+                int ready = Libc.WaitReadable(_epoll, _period);
+                if (_stopping) break;
+                if (ready != 0)
+                {
+                    // Pods die in groups: one look for all that end within a moment, and a bound on looks per second.
+                    _ = Libc.WaitReadable(_wakeOnly, BurstMilliseconds);
+                }
+                _source.Refresh(this);
+            }
+            _wakeOnly.Dispose();
+            _epoll.Dispose();
+            _wake.Dispose();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+using KubeSkoop.Probes.Procfs.Probes.Icmp;
+using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.Mptcp;
+using KubeSkoop.Probes.Procfs.Probes.Tcp;
+using KubeSkoop.Probes.Procfs.Probes.TcpExt;
+using KubeSkoop.Probes.Procfs.Probes.Udp;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Procfs.Sources;
+
+/// <summary>What the procfs probes share: the namespaces, and the tables that several probes take columns from.</summary>
+public sealed class ProcNet : IDisposable
+{
+    private static readonly SampleAttribute IPv4 = new(AttributeNames.NetworkType, "ipv4");
+    private static readonly SampleAttribute IPv6 = new(AttributeNames.NetworkType, "ipv6");
+
+    /// <summary>Makes the shared sources; nothing is opened before a probe starts.</summary>
+    public ProcNet(ProcNamespaceSource namespaces, IOptions<ProcfsOptions>? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(namespaces);
+        Namespaces = namespaces;
+        Options = options?.Value ?? new ProcfsOptions();
+        Snmp = new NetTable(namespaces, "snmp", IPv4, new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns));
+        Netstat = new NetTable(namespaces, "netstat", IPv4, new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns));
+        Snmp6 = new NetTable(namespaces, "snmp6", IPv6, new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6));
+    }
+
+    /// <summary>The namespaces of this machine.</summary>
+    public ProcNamespaceSource Namespaces { get; }
+
+    internal ProcfsOptions Options { get; }
+
+    /// <summary><c>/proc/net/snmp</c>: IPv4, ICMP, TCP and UDP counters.</summary>
+    internal NetTable Snmp { get; }
+
+    /// <summary><c>/proc/net/netstat</c>: extended TCP, IP and MPTCP counters.</summary>
+    internal NetTable Netstat { get; }
+
+    /// <summary><c>/proc/net/snmp6</c>: IPv6, ICMPv6 and UDP over IPv6 counters.</summary>
+    internal NetTable Snmp6 { get; }
+
+    /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
+    internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<ProcNet, TProbe> make, CancellationToken cancellationToken)
+        where TProbe : Probe
+    {
+        options ??= new ProcfsOptions();
+        string[] mistakes = [.. options.Validate()];
+        if (mistakes.Length > 0) throw new ArgumentException(string.Join(" ", mistakes), nameof(options));
+        IOptions<ProcfsOptions> wrapped = Microsoft.Extensions.Options.Options.Create(options);
+        TProbe probe = make(new ProcNet(new ProcNamespaceSource(wrapped), wrapped));
+        await probe.StartAsync(cancellationToken).ConfigureAwait(false);
+        return probe;
+    }
+
+    /// <summary>Closes everything.</summary>
+    public void Dispose()
+    {
+        Snmp.Dispose();
+        Netstat.Dispose();
+        Snmp6.Dispose();
+        Namespaces.Dispose();
+    }
+}
