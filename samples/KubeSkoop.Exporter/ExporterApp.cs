@@ -52,7 +52,7 @@ internal sealed class ExporterApp : IAsyncDisposable
 
     /// <summary>Puts the server together; starts nothing.</summary>
     /// <exception cref="ConfigurationException">A setting is wrong.</exception>
-    internal static ExporterApp Create(IConfiguration configuration, TextWriter errors, Action<IProbesBuilder>? probes = null)
+    internal static ExporterApp Create(IConfiguration configuration, TextWriter errors, Action<IProbesBuilder> probes)
     {
         ExporterOptions options = Options(configuration);
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = "KubeSkoop.Exporter" });

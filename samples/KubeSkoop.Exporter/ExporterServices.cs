@@ -1,4 +1,5 @@
 using KubeSkoop.Exporter.Configuration;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Exporter;
 
@@ -6,13 +7,19 @@ namespace KubeSkoop.Exporter;
 internal static class ExporterServices
 {
     /// <summary>Sections below <c>KubeSkoop:Probes</c> that belong to a package rather than to a probe.</summary>
-    internal static readonly Dictionary<string, string[]> PackageSections = new(StringComparer.OrdinalIgnoreCase);
+    internal static readonly Dictionary<string, string[]> PackageSections = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["Procfs"] = [nameof(ProcfsOptions.HostProc), nameof(ProcfsOptions.NamespaceDirectories), nameof(ProcfsOptions.RefreshInterval), nameof(ProcfsOptions.MaxNamespaces)],
+    };
 
-    /// <summary>Adds the manager, the settings from <paramref name="configuration"/> and the probes of every package.</summary>
+    /// <summary>The probes of the packages this exporter is built with.</summary>
+    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs();
+
+    /// <summary>Adds the manager, its settings from <paramref name="configuration"/>, and the probes.</summary>
     /// <param name="services">Where to.</param>
     /// <param name="configuration">All settings.</param>
-    /// <param name="more">Further probes, or other ones: tests bring their own.</param>
-    internal static IServiceCollection AddExporterProbes(this IServiceCollection services, IConfiguration configuration, Action<IProbesBuilder>? more)
+    /// <param name="addProbes">Adds the probes: <see cref="AllProbes"/>; tests bring their own.</param>
+    internal static IServiceCollection AddExporterProbes(this IServiceCollection services, IConfiguration configuration, Action<IProbesBuilder> addProbes)
     {
         services.AddSingleton(configuration);
         IProbesBuilder probes = services.AddKubeSkoopProbes(options =>
@@ -21,7 +28,7 @@ internal static class ExporterServices
             options.Enabled.Clear();
             options.Enable(ConfigurationLoader.EnabledProbes(configuration));
         });
-        if (more is not null) more(probes);
+        addProbes(probes);
         return services;
     }
 }

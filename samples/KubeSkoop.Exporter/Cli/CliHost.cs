@@ -14,8 +14,8 @@ internal sealed class CliHost
 
     internal IDictionary Environment { get; init; } = new Hashtable();
 
-    /// <summary>Probes beside those of the packages.</summary>
-    internal Action<IProbesBuilder>? Probes { get; init; }
+    /// <summary>Adds the probes.</summary>
+    internal Action<IProbesBuilder> Probes { get; init; } = ExporterServices.AllProbes;
 
     internal TimeProvider Clock { get; init; } = TimeProvider.System;
 

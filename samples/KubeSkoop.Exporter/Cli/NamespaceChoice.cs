@@ -1,4 +1,5 @@
 using System.Globalization;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Exporter.Cli;
 
@@ -29,7 +30,7 @@ internal sealed class NamespaceChoice(INetworkNamespaceSource? source, IConfigur
 
     private uint InodeOf(uint pid, NetworkNamespace[] known)
     {
-        string proc = configuration["KubeSkoop:Probes:Procfs:HostProc"] is { Length: > 0 } mounted ? mounted : "/proc";
+        string proc = configuration[$"{ProcfsOptions.SectionName}:{nameof(ProcfsOptions.HostProc)}"] is { Length: > 0 } mounted ? mounted : "/proc";
         string link = Path.Combine(proc, pid.ToString(CultureInfo.InvariantCulture), "ns/net");
         try
         {
