@@ -97,7 +97,7 @@ internal static class DocsCommand
         Line(page, "");
         Line(page, $"{title}:");
         Line(page, "");
-        foreach (string line in lines) Line(page, $"- {line}");
+        foreach (string line in lines) Line(page, $"- {line.Replace("<", "\\<", StringComparison.Ordinal)}");
     }
 
     private static string Lower<T>(T value)
