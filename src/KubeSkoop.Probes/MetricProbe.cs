@@ -1,4 +1,5 @@
 using KubeSkoop.Probes.Interop;
+using KubeSkoop.Probes.Lifecycle;
 
 namespace KubeSkoop.Probes;
 
@@ -35,7 +36,15 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
         lock (Gate)
         {
             Fill(_shared, round);
-            visitor.Visit(Descriptor, Metrics, _shared.Rows);
+            try
+            {
+                visitor.Visit(Descriptor, Metrics, _shared.Rows);
+            }
+            catch (Exception e) when (e is not VisitorException)
+            {
+                // The reading was good: whoever watches over probes must be able to tell whose failure this is.
+                throw new VisitorException($"The visitor of probe '{Descriptor.Name}' failed: {e.Message}", e);
+            }
         }
     }
 
@@ -44,6 +53,11 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
     /// <see cref="SampleBatch{TRecord}.Skip"/>ped, never thrown; a throw fails the whole probe.
     /// </summary>
     protected abstract void Read(SampleBatch<TRecord> batch);
+
+    private protected override void Forget()
+    {
+        lock (Gate) _shared.Begin(default);
+    }
 
     private void Fill(SampleBatch<TRecord> batch, SampleRound round)
     {
