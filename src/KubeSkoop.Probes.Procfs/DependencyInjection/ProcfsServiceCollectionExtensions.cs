@@ -3,6 +3,8 @@ using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
+using KubeSkoop.Probes.Procfs.Probes.NetDev;
+using KubeSkoop.Probes.Procfs.Probes.Sock;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
 using KubeSkoop.Probes.Procfs.Probes.TcpExt;
 using KubeSkoop.Probes.Procfs.Probes.Udp;
@@ -23,11 +25,13 @@ public static class ProcfsServiceCollectionExtensions
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
         builder.Services.TryAddSingleton<ProcNet>();
         return builder
+            .AddProbe<SockProbe>()
             .AddProbe<TcpProbe>()
             .AddProbe<UdpProbe>()
             .AddProbe<IpProbe>()
             .AddProbe<IcmpProbe>()
             .AddProbe<TcpExtProbe>()
-            .AddProbe<MptcpProbe>();
+            .AddProbe<MptcpProbe>()
+            .AddProbe<NetDevProbe>();
     }
 }
