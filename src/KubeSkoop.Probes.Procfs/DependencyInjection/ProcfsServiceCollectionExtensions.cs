@@ -2,9 +2,11 @@ using KubeSkoop.Probes;
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.Ipvs;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
 using KubeSkoop.Probes.Procfs.Probes.NetDev;
 using KubeSkoop.Probes.Procfs.Probes.Sock;
+using KubeSkoop.Probes.Procfs.Probes.Softnet;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
 using KubeSkoop.Probes.Procfs.Probes.TcpExt;
 using KubeSkoop.Probes.Procfs.Probes.Udp;
@@ -32,6 +34,8 @@ public static class ProcfsServiceCollectionExtensions
             .AddProbe<IcmpProbe>()
             .AddProbe<TcpExtProbe>()
             .AddProbe<MptcpProbe>()
-            .AddProbe<NetDevProbe>();
+            .AddProbe<NetDevProbe>()
+            .AddProbe<SoftnetProbe>()
+            .AddProbe<IpvsProbe>();
     }
 }

@@ -71,6 +71,13 @@ internal sealed class NetTable : IDisposable
         return batch.Note(row.Outcome, row.File);
     }
 
+    /// <summary>Reads the row outside any round, to see whether it can be read; under <see cref="Gate"/>.</summary>
+    internal NetFileOutcome Look(NetTableRow row)
+    {
+        row.Round = 0;
+        return row.Outcome = Read(row);
+    }
+
     public void Dispose()
     {
         lock (Gate)

@@ -134,10 +134,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string directory = HostProc + "/sys/";
         if (ns.Inode != _ownInode) return OpenInside(ns, directory, file, out error);
         Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
-        SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory, new NulPath(buffer).Append(directory).Append(file).Terminate(), Libc.OpenReadOnly, out error);
-        if (error == Errno.None) return new ProcFile(handle);
-        handle.Dispose();
-        return null;
+        return ProcFile.TryOpen(new NulPath(buffer).Append(directory).Append(file).Terminate(), out error);
     }
 
     /// <summary>Releases everything, whoever still holds a lease.</summary>
@@ -161,10 +158,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             if (!Libc.SetNetworkNamespace(handle, out result)) return;
             Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
-            SafeFileHandle inside = Libc.Open(Libc.AtCurrentDirectory,
-                new NulPath(buffer).Append(directory).Append(file).Terminate(), Libc.OpenReadOnly, out result);
-            if (result == Errno.None) opened = new ProcFile(inside);
-            else inside.Dispose();
+            opened = ProcFile.TryOpen(new NulPath(buffer).Append(directory).Append(file).Terminate(), out result);
         })
         {
             IsBackground = true,

@@ -1,5 +1,6 @@
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.Ipvs;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
 using KubeSkoop.Probes.Procfs.Probes.Sock;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
@@ -26,6 +27,7 @@ public sealed class ProcNet : IDisposable
         Snmp6 = new NetTable(namespaces, "snmp6", new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6), IPv6);
         Sockstat = new NetTable(namespaces, "sockstat", new SockstatLayout(SockRecord.Columns, SockRecord.NodeColumns));
         Sockstat6 = new NetTable(namespaces, "sockstat6", new SockstatLayout(SockRecord.Columns6));
+        IpvsStats = new NetTable(namespaces, "ip_vs_stats", new IpvsLayout(IpvsRecord.Columns));
     }
 
     /// <summary>The namespaces of this machine.</summary>
@@ -48,6 +50,9 @@ public sealed class ProcNet : IDisposable
     /// <summary><c>/proc/net/sockstat6</c>: IPv6 sockets in use.</summary>
     internal NetTable Sockstat6 { get; }
 
+    /// <summary><c>/proc/net/ip_vs_stats</c>: IPVS totals and rates.</summary>
+    internal NetTable IpvsStats { get; }
+
     /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<ProcNet, TProbe> make, CancellationToken cancellationToken)
         where TProbe : Probe
@@ -69,6 +74,7 @@ public sealed class ProcNet : IDisposable
         Snmp6.Dispose();
         Sockstat.Dispose();
         Sockstat6.Dispose();
+        IpvsStats.Dispose();
         Namespaces.Dispose();
     }
 }
