@@ -16,4 +16,7 @@ internal sealed class Arguments(string[] args)
 
     internal int Number(string name, int otherwise) =>
         int.Parse(Text(name, otherwise.ToString(CultureInfo.InvariantCulture)), NumberStyles.None, CultureInfo.InvariantCulture);
+
+    internal int[] Numbers(string name, int[] otherwise) =>
+        [.. Text(name, string.Join(',', otherwise)).Split(',').Select(static n => int.Parse(n, NumberStyles.None, CultureInfo.InvariantCulture))];
 }
