@@ -29,9 +29,12 @@ internal static class ParserComparison
     }
 
     /// <summary>The layouts as the probes use them.</summary>
-    internal static ITableLayout LayoutOf(string file) => file == "snmp"
-        ? new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns)
-        : new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns);
+    internal static ITableLayout LayoutOf(string file) => file switch
+    {
+        "snmp" => new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns),
+        "netstat" => new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns),
+        _ => new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6),
+    };
 
     private static (double Ratio, double Allocated) Compare(string file, string native, int rounds)
     {
