@@ -47,37 +47,50 @@ internal sealed class Snmp6Layout : ITableLayout
     public bool TryParse(ReadOnlySpan<byte> text, Span<Reading> slots, out ParseFault fault)
     {
         slots.Clear();
-        ReadOnlySpan<byte> rest = text;
+        Line[] order = _order;
         int expected = 0;
         int line = 0;
-        while (!rest.IsEmpty)
+        int at = 0;
+        while (at < text.Length)
         {
             if (++line > MostLines) return Failed(FaultKind.TooLarge, line, out fault);
-            if ((uint)expected >= (uint)_order.Length || !rest.StartsWith(_order[expected].Prefix))
+            if ((uint)expected >= (uint)order.Length || !text[at..].StartsWith(order[expected].Prefix))
             {
-                int end = rest.IndexOf((byte)'\n');
+                int end = text[at..].IndexOf((byte)'\n');
                 if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
-                if (!Find(rest[..end], ref expected))
+                bool kept = Find(text.Slice(at, end), ref expected);
+                order = _order;
+                if (!kept)
                 {
-                    rest = rest[(end + 1)..]; // no name, or too many of them: nobody wants it
+                    at += end + 1; // no name, or too many of them: nobody wants it
                     continue;
                 }
             }
-            Line known = _order[expected++];
-            rest = rest[known.Prefix.Length..];
-            if (known.Slot == Unwanted)
+            ref readonly Line known = ref order[expected++];
+            at += known.Prefix.Length;
+            int began = at;
+            ulong number = 0;
+            uint digit;
+            while ((uint)at < (uint)text.Length && (digit = (uint)text[at] - '0') <= 9)
             {
-                int end = rest.IndexOf((byte)'\n');
-                if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
-                rest = rest[(end + 1)..];
-                continue;
+                number = number * 10 + digit;
+                at++;
             }
-            FaultKind kind = Number.ReadDecimal(rest, out ulong number, out int digits);
-            if ((uint)digits >= (uint)rest.Length) return Failed(FaultKind.Truncated, line, out fault);
-            if (kind != FaultKind.None) return Failed(kind, line, out fault);
-            if (rest[digits] != (byte)'\n') return Failed(FaultKind.NotANumber, line, out fault);
-            slots[known.Slot] = new Reading(number);
-            rest = rest[(digits + 1)..];
+            if ((uint)at >= (uint)text.Length) return Failed(FaultKind.Truncated, line, out fault);
+            if (text[at] != (byte)'\n' || at == began)
+            {
+                if (known.Slot != Unwanted) return Failed(FaultKind.NotANumber, line, out fault);
+                int end = text[at..].IndexOf((byte)'\n');
+                if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
+                at += end;
+            }
+            else if (known.Slot != Unwanted)
+            {
+                if (at - began > Number.SafeDigits && Number.ReadDecimal(text[began..], out number, out _) is var kind and not FaultKind.None)
+                    return Failed(kind, line, out fault);
+                slots[known.Slot] = new Reading(number);
+            }
+            at++;
         }
         fault = line == 0 ? new ParseFault(FaultKind.Truncated, 1) : ParseFault.None;
         return line != 0;
