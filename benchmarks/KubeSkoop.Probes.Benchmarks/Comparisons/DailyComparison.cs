@@ -2,6 +2,9 @@ using System.Diagnostics;
 using System.Globalization;
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.NetDev;
+using KubeSkoop.Probes.Procfs.Probes.Sock;
+using KubeSkoop.Probes.Procfs.Probes.Softnet;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
 using KubeSkoop.Probes.Procfs.Probes.TcpExt;
 using KubeSkoop.Probes.Procfs.Probes.Udp;
@@ -16,7 +19,7 @@ namespace KubeSkoop.Probes.Benchmarks.Comparisons;
 /// </summary>
 internal static class DailyComparison
 {
-    private static readonly string[] Files = ["snmp", "netstat", "snmp6"];
+    private static readonly string[] Files = ["snmp", "netstat", "snmp6", "sockstat", "sockstat6", "dev", "@softnet_stat"];
 
     internal static int Run(Arguments args)
     {
@@ -95,14 +98,20 @@ internal sealed class DailyProbes : IDisposable
     private readonly ProcNamespaceSource _source;
     private readonly ProcNet _net;
     private readonly Probe[] _probes;
+    private readonly SampleBatch<SockRecord> _sockRows = new();
     private readonly SampleBatch<TcpRecord> _tcpRows = new();
     private readonly SampleBatch<UdpRecord> _udpRows = new();
     private readonly SampleBatch<IpRecord> _ipRows = new();
     private readonly SampleBatch<TcpExtRecord> _tcpExtRows = new();
+    private readonly SampleBatch<NetDevRecord> _netDevRows = new();
+    private readonly SampleBatch<SoftnetRecord> _softnetRows = new();
+    private readonly SockProbe _sock;
     private readonly TcpProbe _tcp;
     private readonly UdpProbe _udp;
     private readonly IpProbe _ip;
     private readonly TcpExtProbe _tcpExt;
+    private readonly NetDevProbe _netDev;
+    private readonly SoftnetProbe _softnet;
 
     internal DailyProbes()
     {
@@ -111,11 +120,14 @@ internal sealed class DailyProbes : IDisposable
         IOptions<ProcfsOptions> wrapped = Options.Create(options);
         _source = new ProcNamespaceSource(wrapped);
         _net = new ProcNet(_source, wrapped);
+        _sock = new SockProbe(_net);
         _tcp = new TcpProbe(_net);
         _udp = new UdpProbe(_net);
         _ip = new IpProbe(_net);
         _tcpExt = new TcpExtProbe(_net);
-        _probes = [_tcp, _udp, _ip, _tcpExt];
+        _netDev = new NetDevProbe(_net);
+        _softnet = new SoftnetProbe(_net);
+        _probes = [_sock, _tcp, _udp, _ip, _tcpExt, _netDev, _softnet];
         foreach (Probe probe in _probes) probe.StartAsync().GetAwaiter().GetResult();
     }
 
@@ -124,10 +136,13 @@ internal sealed class DailyProbes : IDisposable
     internal void Pass()
     {
         SampleRound round = SampleRound.Next();
+        _sock.Sample(_sockRows, round);
         _tcp.Sample(_tcpRows, round);
         _udp.Sample(_udpRows, round);
         _ip.Sample(_ipRows, round);
         _tcpExt.Sample(_tcpExtRows, round);
+        _netDev.Sample(_netDevRows, round);
+        _softnet.Sample(_softnetRows, round);
     }
 
     public void Dispose()
