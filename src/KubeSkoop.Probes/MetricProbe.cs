@@ -11,7 +11,14 @@ namespace KubeSkoop.Probes;
 public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
     where TRecord : struct
 {
+    // The clock of CPU time is a system call of about 0.6 us. Short samples would mostly measure that, so of them only one
+    // in a few is measured, and counts for those before it.
+    private const int ShortSamplesPerLook = 16;
+    private static readonly TimeSpan ShortSample = TimeSpan.FromMicroseconds(200);
+
     private readonly SampleBatch<TRecord> _shared = new();
+    private int _samplesUntilLook;
+    private int _samplesSinceLook;
 
     /// <summary>Makes a stopped probe.</summary>
     protected MetricProbe(ProbeDescriptor descriptor, TimeProvider? clock = null)
@@ -64,8 +71,9 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
         ProbeStatus status = Status;
         if (status.State != ProbeState.Running) throw new ProbeNotRunningException(Descriptor.Name, status);
         batch.Begin(round.Id == 0 ? SampleRound.Next() : round);
+        bool look = _samplesUntilLook-- <= 0;
+        long cpuBegan = look ? ThreadClock.CpuNanoseconds() : 0;
         long began = Clock.GetTimestamp();
-        long cpuBegan = ThreadClock.CpuNanoseconds();
         try
         {
             Read(batch);
@@ -76,7 +84,15 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
             Statistics.Failed();
             throw;
         }
-        Statistics.Sampled(
-            Clock.GetElapsedTime(began), ThreadClock.CpuNanoseconds() - cpuBegan, batch.Count, Metrics.Count, in batch.Skips);
+        TimeSpan duration = Clock.GetElapsedTime(began);
+        long cpu = 0;
+        _samplesSinceLook++;
+        if (look)
+        {
+            cpu = (ThreadClock.CpuNanoseconds() - cpuBegan) * _samplesSinceLook;
+            _samplesSinceLook = 0;
+            _samplesUntilLook = duration < ShortSample ? ShortSamplesPerLook - 1 : 0;
+        }
+        Statistics.Sampled(duration, cpu, batch.Count, Metrics.Count, in batch.Skips);
     }
 }
