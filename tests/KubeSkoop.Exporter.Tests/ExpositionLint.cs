@@ -87,15 +87,15 @@ internal static partial class ExpositionLint
     {
         foreach (string family in types.Where(static t => t.Value == "histogram").Select(static t => t.Key))
         {
+            var counts = samples.Where(s => s.Name == family + "_count").ToDictionary(static s => string.Join(",", s.Labels), static s => s.Value);
             var rows = samples.Where(s => s.Name == family + "_bucket").GroupBy(static s => string.Join(",", s.Labels.Where(static l => l.Key != "le")));
             foreach (var row in rows)
             {
                 double[] bounds = [.. row.Select(static s => s.Labels["le"] == "+Inf" ? double.PositiveInfinity : double.Parse(s.Labels["le"], CultureInfo.InvariantCulture))];
-                ulong[] counts = [.. row.Select(static s => ulong.Parse(s.Value, CultureInfo.InvariantCulture))];
-                if (!bounds.SequenceEqual(bounds.Order()) || !counts.SequenceEqual(counts.Order()) || !double.IsPositiveInfinity(bounds[^1]))
+                ulong[] cumulative = [.. row.Select(static s => ulong.Parse(s.Value, CultureInfo.InvariantCulture))];
+                if (!bounds.SequenceEqual(bounds.Order()) || !cumulative.SequenceEqual(cumulative.Order()) || !double.IsPositiveInfinity(bounds[^1]))
                     throw new FormatException($"The buckets of {family} are out of order.");
-                Sample count = samples.Single(s => s.Name == family + "_count" && string.Join(",", s.Labels) == row.Key);
-                if (count.Value != row.Last().Value) throw new FormatException($"The last bucket of {family} is not its count.");
+                if (counts[row.Key] != row.Last().Value) throw new FormatException($"The last bucket of {family} is not its count.");
             }
         }
     }
