@@ -83,6 +83,11 @@ internal static class ExporterCli
         sampleCommand.SetAction((parsed, cancellation) => SampleCommand.RunAsync(
             host, settings.Load(parsed, host, []), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
         root.Add(sampleCommand);
+
+        var output = new Option<string?>("--output", "-o") { Description = "Directory to write into instead of standard output.", HelpName = "directory" };
+        var docsCommand = new Command("docs", "Write the page about all probes.") { output };
+        docsCommand.SetAction((parsed, _) => DocsCommand.RunAsync(host, parsed.GetValue(output)));
+        root.Add(docsCommand);
         return root;
     }
 

@@ -2,7 +2,11 @@ using KubeSkoop.Probes;
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.Ipvs;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
+using KubeSkoop.Probes.Procfs.Probes.NetDev;
+using KubeSkoop.Probes.Procfs.Probes.Sock;
+using KubeSkoop.Probes.Procfs.Probes.Softnet;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
 using KubeSkoop.Probes.Procfs.Probes.TcpExt;
 using KubeSkoop.Probes.Procfs.Probes.Udp;
@@ -24,11 +28,15 @@ public static class ProcfsServiceCollectionExtensions
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
         builder.Services.TryAddSingleton<ProcNet>();
         return builder
+            .AddProbe<SockProbe>()
             .AddProbe<TcpProbe>()
             .AddProbe<UdpProbe>()
             .AddProbe<IpProbe>()
             .AddProbe<IcmpProbe>()
             .AddProbe<TcpExtProbe>()
-            .AddProbe<MptcpProbe>();
+            .AddProbe<MptcpProbe>()
+            .AddProbe<NetDevProbe>()
+            .AddProbe<SoftnetProbe>()
+            .AddProbe<IpvsProbe>();
     }
 }

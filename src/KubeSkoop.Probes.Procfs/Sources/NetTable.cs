@@ -1,5 +1,3 @@
-using System.Globalization;
-using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Text;
 
 namespace KubeSkoop.Probes.Procfs.Sources;
@@ -10,10 +8,7 @@ namespace KubeSkoop.Probes.Procfs.Sources;
 /// </summary>
 internal sealed class NetTable : IDisposable
 {
-    private const int RoundsBetweenOpens = 32;
-
     private readonly ProcNamespaceSource _source;
-    private readonly string _file;
     private readonly ReadBuffer _buffer = new();
     private readonly PerNamespace<NetTableRow> _rows;
     private IDisposable? _lease;
@@ -21,14 +16,13 @@ internal sealed class NetTable : IDisposable
 
     /// <param name="source">The namespaces.</param>
     /// <param name="file">The file's name below <c>/proc/PID/net</c>.</param>
-    /// <param name="key">What rows of probes that have one row per IP version carry beside the namespace.</param>
     /// <param name="layout">The file's format.</param>
-    internal NetTable(ProcNamespaceSource source, string file, SampleAttribute key, ITableLayout layout)
+    /// <param name="key">What rows carry beside the namespace, in tables of which there is one per IP version.</param>
+    internal NetTable(ProcNamespaceSource source, string file, ITableLayout layout, SampleAttribute? key = null)
     {
         _source = source;
-        _file = file;
         Layout = layout;
-        _rows = new PerNamespace<NetTableRow>(ns => new NetTableRow(ns, new SampleSubject(ns, key), layout.SlotCount));
+        _rows = new PerNamespace<NetTableRow>(ns => new NetTableRow(new NetFile(source, ns, file), key is { } k ? new SampleSubject(ns, k) : ns.Subject, layout.SlotCount));
     }
 
     internal ITableLayout Layout { get; }
@@ -61,6 +55,9 @@ internal sealed class NetTable : IDisposable
     /// <summary>A row for each namespace there is now; under <see cref="Gate"/>.</summary>
     internal ReadOnlySpan<NetTableRow> Rows => _rows.For(_source.Current);
 
+    /// <summary>A row for each namespace of a snapshot, so that the rows of two tables stand in one order; under <see cref="Gate"/>.</summary>
+    internal ReadOnlySpan<NetTableRow> RowsOf(IReadOnlyList<NetworkNamespace> snapshot) => _rows.For(snapshot);
+
     /// <summary>The row's slots as of this round; under <see cref="Gate"/>.</summary>
     internal bool TryRead<TRecord>(NetTableRow row, SampleBatch<TRecord> batch, out ReadOnlySpan<Reading> slots)
         where TRecord : struct
@@ -71,22 +68,14 @@ internal sealed class NetTable : IDisposable
             row.Outcome = Read(row);
         }
         slots = row.Slots;
-        switch (row.Outcome)
-        {
-            case NetTableOutcome.Ok:
-                return true;
-            case NetTableOutcome.Absent:
-                return false;
-            case NetTableOutcome.Vanished:
-                batch.Skip(SkipReason.Vanished);
-                return false;
-            case NetTableOutcome.Denied:
-                batch.Skip(SkipReason.Denied, row.Problem);
-                return false;
-            default:
-                batch.Skip(SkipReason.Malformed, row.Problem);
-                return false;
-        }
+        return batch.Note(row.Outcome, row.File);
+    }
+
+    /// <summary>Reads the row outside any round, to see whether it can be read; under <see cref="Gate"/>.</summary>
+    internal NetFileOutcome Look(NetTableRow row)
+    {
+        row.Round = 0;
+        return row.Outcome = Read(row);
     }
 
     public void Dispose()
@@ -98,101 +87,31 @@ internal sealed class NetTable : IDisposable
         }
     }
 
-    private NetTableOutcome Read(NetTableRow row)
+    private NetFileOutcome Read(NetTableRow row)
     {
-        if (row.File is null)
-        {
-            if (row.RoundsUntilOpen > 0)
-            {
-                row.RoundsUntilOpen--;
-                return row.Outcome;
-            }
-            ProcFile? opened = _source.OpenNetFile(row.Namespace, _file, out Errno why);
-            if (opened is null)
-            {
-                if (row.Namespace.Ended.IsCancellationRequested || why == Errno.NoProcess) return NetTableOutcome.Vanished;
-                row.RoundsUntilOpen = RoundsBetweenOpens;
-                if (why == Errno.NoEntry) return NetTableOutcome.Absent; // IPv6 off, module not loaded
-                row.Problem = Problem(row, why.Describe());
-                return NetTableOutcome.Denied;
-            }
-            row.Take(opened);
-        }
-        ReadOutcome outcome = row.File!.Read(_buffer, singleRecord: true, out ReadOnlySpan<byte> text, out Errno error);
-        if (outcome != ReadOutcome.Ok)
-        {
-            row.CloseFile();
-            if (outcome == ReadOutcome.Vanished) return NetTableOutcome.Vanished;
-            row.Problem = Problem(row, outcome == ReadOutcome.TooLarge ? $"has more than {_buffer.Limit} bytes" : error.Describe());
-            return outcome == ReadOutcome.TooLarge ? NetTableOutcome.Malformed : NetTableOutcome.Denied;
-        }
-        if (Layout.TryParse(text, row.Slots, out ParseFault fault))
-        {
-            row.Fault = default;
-            return NetTableOutcome.Ok;
-        }
-        if (fault != row.Fault)
-        {
-            row.Fault = fault;
-            row.Problem = Problem(row, fault.ToString());
-        }
-        return NetTableOutcome.Malformed;
+        NetFileOutcome outcome = row.File.Read(_buffer, singleRecord: true, out ReadOnlySpan<byte> text);
+        if (outcome != NetFileOutcome.Ok) return outcome;
+        if (!Layout.TryParse(text, row.Slots, out ParseFault fault)) return row.File.Malformed(fault);
+        row.File.Understood();
+        return NetFileOutcome.Ok;
     }
-
-    private string Problem(NetTableRow row, string why) =>
-        string.Create(CultureInfo.InvariantCulture, $"/proc/{row.Namespace.ProcessId}/net/{_file} of {row.Namespace}: {why}");
-}
-
-internal enum NetTableOutcome : byte
-{
-    Ok,
-
-    /// <summary>The namespace has no such file: nothing is wrong, and nothing is published.</summary>
-    Absent,
-    Vanished,
-    Denied,
-    Malformed,
 }
 
 /// <summary>A table's file in one namespace. Disposed of on the watching thread when the namespace ends.</summary>
-internal sealed class NetTableRow(NetworkNamespace ns, SampleSubject subject, int slots) : IDisposable
+internal sealed class NetTableRow(NetFile file, SampleSubject subject, int slots) : IDisposable
 {
-    private volatile bool _disposed;
+    internal NetworkNamespace Namespace => file.Namespace;
 
-    internal NetworkNamespace Namespace => ns;
-
-    /// <summary>The namespace and the table's IP version.</summary>
+    /// <summary>The namespace, and the table's IP version where it has one.</summary>
     internal SampleSubject Subject => subject;
 
-    internal ProcFile? File { get; private set; }
+    internal NetFile File => file;
 
     internal Reading[] Slots { get; } = new Reading[slots];
 
     internal long Round { get; set; }
 
-    internal NetTableOutcome Outcome { get; set; }
+    internal NetFileOutcome Outcome { get; set; }
 
-    internal ParseFault Fault { get; set; }
-
-    internal string? Problem { get; set; }
-
-    internal int RoundsUntilOpen { get; set; }
-
-    internal void Take(ProcFile file)
-    {
-        File = file;
-        if (_disposed) file.Dispose(); // ended while it was being opened
-    }
-
-    internal void CloseFile()
-    {
-        File?.Dispose();
-        File = null;
-    }
-
-    public void Dispose()
-    {
-        _disposed = true;
-        File?.Dispose();
-    }
+    public void Dispose() => file.Dispose();
 }

@@ -22,10 +22,10 @@ internal sealed class ProcFile(SafeFileHandle handle) : IDisposable
     // page is left over, nothing followed: the read that would only say "end of file" is saved.
     private const int CertainlyComplete = 4096 - 1024;
 
-    /// <summary>Opens a file relative to a directory.</summary>
-    internal static ProcFile? TryOpen(SafeFileHandle directory, ReadOnlySpan<byte> nulTerminatedPath, out Errno error)
+    /// <summary>Opens a file by its full path.</summary>
+    internal static ProcFile? TryOpen(ReadOnlySpan<byte> nulTerminatedPath, out Errno error)
     {
-        SafeFileHandle handle = Libc.Open(directory, nulTerminatedPath, Libc.OpenReadOnly, out error);
+        SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory, nulTerminatedPath, Libc.OpenReadOnly, out error);
         if (error == Errno.None) return new ProcFile(handle);
         handle.Dispose();
         return null;

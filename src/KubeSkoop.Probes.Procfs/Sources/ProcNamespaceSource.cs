@@ -28,6 +28,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private Watch? _watch;
     private uint _hostInode;
     private bool _pidNumbersAreOurs;
+    private uint _ownInode;
     private int _leases;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
@@ -57,6 +58,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             if (_leases == 0)
             {
                 _proc = OpenProc();
+                _ownInode = ReadNamespaceLink(_proc, "self/ns/net\0"u8, out _);
                 _hostInode = HostInode(_proc);
                 _pidNumbersAreOurs = SelfIn(_proc) == Environment.ProcessId;
                 Look();
@@ -125,7 +127,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             if (error == Errno.None || (error == Errno.NoEntry && InodeOf(pid) != ns.Inode)) error = Errno.NoProcess;
             if (error is not (Errno.NoProcess or Errno.NoEntry) || ns.Facts.Name is null) return null;
         }
-        return OpenInside(ns, file, out error);
+        return OpenInside(ns, "/proc/thread-self/net/", file, out error);
+    }
+
+    /// <summary>Opens a file below <c>/proc/sys</c> as the namespace sees it. The file stays bound to the namespace, and does not pin it.</summary>
+    internal ProcFile? OpenSysctl(NetworkNamespace ns, string file, out Errno error)
+    {
+        string directory = HostProc + "/sys/";
+        if (ns.Inode != _ownInode) return OpenInside(ns, directory, file, out error);
+        Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
+        return ProcFile.TryOpen(new NulPath(buffer).Append(directory).Append(file).Terminate(), out error);
     }
 
     /// <summary>Releases everything, whoever still holds a lease.</summary>
@@ -135,7 +146,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         Libc.Stat(namespaceHandle, out Libc.FileStatus status) && status.Inode == inode;
 
     // setns is per thread, so this thread ends with the opening and never returns to a pool.
-    private ProcFile? OpenInside(NetworkNamespace ns, string file, out Errno error)
+    private ProcFile? OpenInside(NetworkNamespace ns, string directory, string file, out Errno error)
     {
         using SafeFileHandle? handle = Open(ns);
         if (handle is null)
@@ -149,10 +160,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             if (!Libc.SetNetworkNamespace(handle, out result)) return;
             Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
-            SafeFileHandle inside = Libc.Open(Libc.AtCurrentDirectory,
-                new NulPath(buffer).Append("/proc/thread-self/net/"u8).Append(file).Terminate(), Libc.OpenReadOnly, out result);
-            if (result == Errno.None) opened = new ProcFile(inside);
-            else inside.Dispose();
+            opened = ProcFile.TryOpen(new NulPath(buffer).Append(directory).Append(file).Terminate(), out result);
         })
         {
             IsBackground = true,

@@ -1,6 +1,8 @@
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
+using KubeSkoop.Probes.Procfs.Probes.Ipvs;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
+using KubeSkoop.Probes.Procfs.Probes.Sock;
 using KubeSkoop.Probes.Procfs.Probes.Tcp;
 using KubeSkoop.Probes.Procfs.Probes.TcpExt;
 using KubeSkoop.Probes.Procfs.Probes.Udp;
@@ -20,9 +22,12 @@ public sealed class ProcNet : IDisposable
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
         Options = options?.Value ?? new ProcfsOptions();
-        Snmp = new NetTable(namespaces, "snmp", IPv4, new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns));
-        Netstat = new NetTable(namespaces, "netstat", IPv4, new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns));
-        Snmp6 = new NetTable(namespaces, "snmp6", IPv6, new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6));
+        Snmp = new NetTable(namespaces, "snmp", new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns), IPv4);
+        Netstat = new NetTable(namespaces, "netstat", new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns));
+        Snmp6 = new NetTable(namespaces, "snmp6", new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6), IPv6);
+        Sockstat = new NetTable(namespaces, "sockstat", new SockstatLayout(SockRecord.Columns, SockRecord.NodeColumns));
+        Sockstat6 = new NetTable(namespaces, "sockstat6", new SockstatLayout(SockRecord.Columns6));
+        IpvsStats = new NetTable(namespaces, "ip_vs_stats", new IpvsLayout(IpvsRecord.Columns));
     }
 
     /// <summary>The namespaces of this machine.</summary>
@@ -38,6 +43,15 @@ public sealed class ProcNet : IDisposable
 
     /// <summary><c>/proc/net/snmp6</c>: IPv6, ICMPv6 and UDP over IPv6 counters.</summary>
     internal NetTable Snmp6 { get; }
+
+    /// <summary><c>/proc/net/sockstat</c>: sockets in use and their memory.</summary>
+    internal NetTable Sockstat { get; }
+
+    /// <summary><c>/proc/net/sockstat6</c>: IPv6 sockets in use.</summary>
+    internal NetTable Sockstat6 { get; }
+
+    /// <summary><c>/proc/net/ip_vs_stats</c>: IPVS totals and rates.</summary>
+    internal NetTable IpvsStats { get; }
 
     /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<ProcNet, TProbe> make, CancellationToken cancellationToken)
@@ -58,6 +72,9 @@ public sealed class ProcNet : IDisposable
         Snmp.Dispose();
         Netstat.Dispose();
         Snmp6.Dispose();
+        Sockstat.Dispose();
+        Sockstat6.Dispose();
+        IpvsStats.Dispose();
         Namespaces.Dispose();
     }
 }

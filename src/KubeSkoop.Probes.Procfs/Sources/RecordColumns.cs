@@ -16,4 +16,9 @@ internal static class RecordColumns
         Span<Reading> fields = MemoryMarshal.Cast<TRecord, Reading>(new Span<TRecord>(ref record));
         slots.Slice(offset, columns.SlotCount).CopyTo(fields[firstField..]);
     }
+
+    /// <summary>Copies readings into a record's fields, beginning with <paramref name="firstField"/>.</summary>
+    internal static void Put<TRecord>(ref TRecord record, ReadOnlySpan<Reading> values, int firstField)
+        where TRecord : unmanaged =>
+        values.CopyTo(MemoryMarshal.Cast<TRecord, Reading>(new Span<TRecord>(ref record))[firstField..]);
 }

@@ -68,13 +68,32 @@ internal ref struct FieldCursor(ReadOnlySpan<byte> line)
         return value;
     }
 
+    /// <summary>
+    /// The next field as a count that the kernel prints signed (%d, %ld): a sum over CPUs can be below zero for a moment,
+    /// which is shown as 0, as newer kernels do themselves.
+    /// </summary>
+    internal ulong CountOrZero()
+    {
+        SkipBlanks();
+        if (Fault != FaultKind.None || _rest is not [(byte)'-', ..]) return UInt64();
+        _rest = _rest[1..];
+        if (_rest is not [>= (byte)'0' and <= (byte)'9', ..]) Fail(FaultKind.NotANumber);
+        _ = UInt64();
+        return 0;
+    }
+
     /// <summary>The next field as a hexadecimal number of at most 32 bits.</summary>
-    internal uint Hex32()
+    internal uint Hex32() => (uint)Hex(8);
+
+    /// <summary>The next field as a hexadecimal number of at most 64 bits.</summary>
+    internal ulong Hex64() => Hex(16);
+
+    private ulong Hex(int digits)
     {
         ReadOnlySpan<byte> word = Word();
         if (Fault != FaultKind.None) return 0;
-        uint value = 0;
-        if (word.Length > 8) Fail(FaultKind.Overflow);
+        ulong value = 0;
+        if (word.Length > digits) Fail(FaultKind.Overflow);
         foreach (byte b in word)
         {
             int digit = b switch

@@ -58,4 +58,27 @@ internal static class KernelText
             })
             : text;
     }
+
+    /// <summary>
+    /// As <see cref="Decode"/>, but two different names never become the same: what is not printable UTF-8, and the
+    /// backslash, is written as <c>\xNN</c>. For names that tell rows apart.
+    /// </summary>
+    internal static string Escape(ReadOnlySpan<byte> bytes)
+    {
+        var text = new StringBuilder(bytes.Length);
+        while (!bytes.IsEmpty)
+        {
+            bool valid = Rune.DecodeFromUtf8(bytes, out Rune rune, out int length) == System.Buffers.OperationStatus.Done;
+            if (valid && !Rune.IsControl(rune) && rune.Value != '\\')
+            {
+                text.Append(rune);
+            }
+            else
+            {
+                foreach (byte b in bytes[..length]) text.Append(CultureInfo.InvariantCulture, $"\\x{b:x2}");
+            }
+            bytes = bytes[length..];
+        }
+        return text.ToString();
+    }
 }

@@ -53,16 +53,16 @@ public sealed class IpProbe(ProcNet net, TimeProvider? clock = null) : NetTableP
         lock (snmp.Gate)
         lock (netstat.Gate)
         {
-            ReadOnlySpan<NetTableRow> rows = snmp.Rows;
-            ReadOnlySpan<NetTableRow> extended = netstat.Rows;
+            IReadOnlyList<NetworkNamespace> namespaces = net.Namespaces.Current;
+            ReadOnlySpan<NetTableRow> rows = snmp.RowsOf(namespaces);
+            ReadOnlySpan<NetTableRow> extended = netstat.RowsOf(namespaces);
             for (int i = 0; i < rows.Length; i++)
             {
                 if (!snmp.TryRead(rows[i], batch, out ReadOnlySpan<Reading> slots)) continue;
                 ref IpRecord record = ref batch.Add(rows[i].Subject);
                 RecordColumns.Fill(ref record, slots, offset, IpRecord.Columns);
                 record.Version = IpVersion.IPv4;
-                // Both tables follow the same list of namespaces; it may have changed between the two looks.
-                if (i < extended.Length && extended[i].Namespace == rows[i].Namespace && netstat.TryRead(extended[i], batch, out slots))
+                if (netstat.TryRead(extended[i], batch, out slots))
                     RecordColumns.Fill(ref record, slots, extendedOffset, IpRecord.ExtendedColumns, IpRecord.Columns.SlotCount);
             }
         }
