@@ -1,41 +1,44 @@
+using System.Globalization;
 using System.Text;
 using KubeSkoop.Exporter.Metrics;
 
 namespace KubeSkoop.Exporter.Cli;
 
-/// <summary><c>docs</c>: the probes' reference, made from their descriptors so that it cannot drift.</summary>
+/// <summary><c>docs</c>: writes <c>probes.md</c> from the descriptors, so that the page cannot say anything else than the code.</summary>
 internal static class DocsCommand
 {
-    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string directory)
+    private const string FileName = "probes.md";
+
+    internal static async Task<int> RunAsync(CliHost host, string? directory)
     {
-        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        // No configuration: the page is about the code, not about this machine.
+        await using ServiceProvider services = new ServiceCollection()
+            .AddExporterProbes(new ConfigurationBuilder().Build(), host.Probes)
+            .BuildServiceProvider();
         string page = Page([.. services.GetRequiredService<IProbeManager>().Probes.Select(static p => p.Descriptor)]);
-        try
+        if (directory is null)
         {
-            Directory.CreateDirectory(directory);
-            string file = Path.Combine(directory, "probes.md");
-            await File.WriteAllTextAsync(file, page, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false));
-            host.Errors.WriteLine($"Wrote {file}.");
+            await host.Output.WriteAsync(page);
             return ExitCodes.Ok;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            host.Errors.WriteLine($"Cannot write below {directory}: {e.Message}");
-            return ExitCodes.Failed;
-        }
+        Directory.CreateDirectory(directory);
+        string path = Path.Combine(directory, FileName);
+        await File.WriteAllTextAsync(path, page);
+        host.Errors.WriteLine($"Wrote {path}.");
+        return ExitCodes.Ok;
     }
 
-    private static string Page(ProbeDescriptor[] probes)
+    internal static string Page(IReadOnlyList<ProbeDescriptor> probes)
     {
         var page = new StringBuilder();
         Line(page, "# Probes");
         Line(page, "");
-        Line(page, "Made from the probes' descriptors by `./test.sh --update-docs`; do not edit.");
+        Line(page, "Generated from the probes' own descriptors (`./test.sh --update-docs`); do not edit.");
         Line(page, "");
-        Line(page, "| probe | source | overhead | metrics | purpose |");
-        Line(page, "|---|---|---|---|---|");
+        Line(page, "| probe | source | overhead | purpose |");
+        Line(page, "|---|---|---|---|");
         foreach (ProbeDescriptor probe in probes)
-            Line(page, $"| [{probe.Name}](#{probe.Name}) | {Word(probe.Source)} | {Word(probe.Overhead)} | {probe.Metrics.Count} | {Cell(probe.Purpose)} |");
+            Line(page, $"| [{probe.Name}](#{probe.Name}) | {Lower(probe.Source)} | {Lower(probe.Overhead)} | {Cell(probe.Purpose)} |");
         foreach (ProbeDescriptor probe in probes) Section(page, probe);
         return page.ToString();
     }
@@ -46,40 +49,61 @@ internal static class DocsCommand
         Line(page, $"## {probe.Name}");
         Line(page, "");
         Line(page, probe.Purpose);
-        if (probe.Aliases.Count > 0) Line(page, $"\nAlso answers to: {string.Join(", ", probe.Aliases)}.");
-        List(page, "Finds", probe.Finds);
-        List(page, "Reads", probe.KernelSources);
-        List(page, "Needs", probe.Requirements);
-        List(page, "Notes", probe.Notes);
-        Table(page, "attribute | values", probe.Attributes.Select(static a => $"`{a.Name}` | {Cell(a.Description)}"));
-        Table(page, "setting | type | default | what it does", probe.Options.Select(static o => $"`{o.Name}` | {Cell(o.Type)} | `{o.Default}` | {Cell(o.Description)}"));
-        Table(page, "metric | kind | unit | Prometheus name | upstream's name | what it is", probe.Metrics.Select(static m =>
-            $"`{m.Name}` | {m.Kind.ToString().ToLowerInvariant()} | `{m.Unit}` | `{PrometheusName(m)}` | {(m.UpstreamName is null ? "" : $"`{m.UpstreamName}`")} | {Cell(m.Description)}"));
-        Table(page, "event | what it is", probe.Events.Select(static e => $"`{e.Name}` | {Cell(e.Description)}"));
+        Line(page, "");
+        Line(page, $"Source: {Lower(probe.Source)}. Overhead: {Lower(probe.Overhead)}." +
+            (probe.Aliases.Count > 0 ? $" Also answers to: {string.Join(", ", probe.Aliases)}." : string.Empty));
+        Bullets(page, "Finds", probe.Finds);
+        Bullets(page, "Reads", probe.KernelSources);
+        Bullets(page, "Needs", probe.Requirements);
+        Bullets(page, "Know", probe.Notes);
+        if (probe.Attributes.Count > 0)
+        {
+            Line(page, "");
+            Line(page, "| attribute | values |");
+            Line(page, "|---|---|");
+            foreach (AttributeDescriptor attribute in probe.Attributes) Line(page, $"| `{attribute.Name}` | {Cell(attribute.Description)} |");
+        }
+        if (probe.Options.Count > 0)
+        {
+            Line(page, "");
+            Line(page, "| option | type | default | |");
+            Line(page, "|---|---|---|---|");
+            foreach (OptionDescriptor option in probe.Options)
+                Line(page, $"| `{option.Name}` | {Cell(option.Type)} | `{option.Default}` | {Cell(option.Description)} |");
+        }
+        if (probe.Metrics.Count > 0)
+        {
+            Line(page, "");
+            Line(page, "| metric | kind | unit | Prometheus | upstream | |");
+            Line(page, "|---|---|---|---|---|---|");
+            foreach (MetricDescriptor metric in probe.Metrics)
+            {
+                string family = PrometheusNames.Family(metric.Name, metric.Kind, metric.Unit) + (metric.Kind == MetricKind.Counter ? "_total" : string.Empty);
+                Line(page, $"| `{metric.Name}` | {Lower(metric.Kind)} | {Cell(metric.Unit)} | `{family}` | {(metric.UpstreamName is { } name ? $"`{name}`" : string.Empty)} | {Cell(metric.Description)} |");
+            }
+        }
+        if (probe.Events.Count > 0)
+        {
+            Line(page, "");
+            Line(page, "| event | |");
+            Line(page, "|---|---|");
+            foreach (EventDescriptor e in probe.Events) Line(page, $"| `{e.Name}` | {Cell(e.Description)} |");
+        }
     }
 
-    private static string PrometheusName(MetricDescriptor metric) =>
-        PrometheusNames.Family(metric.Name, metric.Kind, metric.Unit) + (metric.Kind == MetricKind.Counter ? "_total" : "");
-
-    private static void List(StringBuilder page, string title, IReadOnlyList<string> lines)
+    private static void Bullets(StringBuilder page, string title, IReadOnlyList<string> lines)
     {
         if (lines.Count == 0) return;
-        Line(page, $"\n{title}:\n");
-        foreach (string line in lines) Line(page, $"- {line}");
+        Line(page, "");
+        Line(page, $"{title}:");
+        Line(page, "");
+        foreach (string line in lines) Line(page, $"- {line.Replace("<", "\\<", StringComparison.Ordinal)}");
     }
 
-    private static void Table(StringBuilder page, string head, IEnumerable<string> rows)
-    {
-        string[] lines = [.. rows];
-        if (lines.Length == 0) return;
-        Line(page, $"\n| {head} |");
-        Line(page, $"|{string.Concat(Enumerable.Repeat("---|", head.Count(static c => c == '|') + 1))}");
-        foreach (string line in lines) Line(page, $"| {line} |");
-    }
+    private static string Lower<T>(T value)
+        where T : struct, Enum => value.ToString().ToLowerInvariant();
 
     private static string Cell(string text) => text.Replace("|", "\\|", StringComparison.Ordinal).ReplaceLineEndings(" ");
 
-    private static void Line(StringBuilder page, string line) => page.Append(line).Append('\n');
-
-    private static string Word(Enum value) => value.ToString().ToLowerInvariant();
+    private static void Line(StringBuilder page, string text) => page.Append(CultureInfo.InvariantCulture, $"{text}\n");
 }

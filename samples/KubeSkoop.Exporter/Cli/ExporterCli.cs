@@ -84,12 +84,6 @@ internal static class ExporterCli
             host, settings.Load(parsed, host, []), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
         root.Add(sampleCommand);
 
-        var output = new Option<string>("--output", "-o") { Description = "The directory to write probes.md into.", HelpName = "directory", Required = true };
-        var docsCommand = new Command("docs", "Write the probes' reference (probes.md) from what they tell about themselves.") { output };
-        settings.AddTo(docsCommand);
-        docsCommand.SetAction((parsed, _) => DocsCommand.RunAsync(host, settings.Load(parsed, host, []), parsed.GetRequiredValue(output)));
-        root.Add(docsCommand);
-
         var output = new Option<string?>("--output", "-o") { Description = "Directory to write into instead of standard output.", HelpName = "directory" };
         var docsCommand = new Command("docs", "Write the page about all probes.") { output };
         docsCommand.SetAction((parsed, _) => DocsCommand.RunAsync(host, parsed.GetValue(output)));
