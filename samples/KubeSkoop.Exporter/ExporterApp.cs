@@ -66,7 +66,9 @@ internal sealed class ExporterApp : IAsyncDisposable
             else kestrel.Listen(options.ListenAddress()!, options.Port);
         });
         builder.Logging.AddProvider(new LineLoggerProvider(errors, TimeProvider.System));
-        builder.Logging.AddFilter((category, level) => level >= (category?.StartsWith("KubeSkoop", StringComparison.Ordinal) == true ? LogLevel.Warning : LogLevel.Error));
+        // The host logs a failed start with its stack; we say it in a sentence ourselves.
+        builder.Logging.AddFilter(static (category, level) => category?.StartsWith("Microsoft.Extensions.Hosting", StringComparison.Ordinal) != true
+            && level >= (category?.StartsWith("KubeSkoop", StringComparison.Ordinal) == true ? LogLevel.Warning : LogLevel.Error));
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromMilliseconds(700));
         builder.Services.AddExporterProbes(configuration, probes);
         builder.Services.AddHealthChecks().AddKubeSkoopProbes();

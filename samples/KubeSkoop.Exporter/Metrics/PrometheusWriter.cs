@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Text;
+using System.Globalization;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using KubeSkoop.Probes.Lifecycle;
@@ -91,7 +92,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
         ref ExporterRecord record = ref _exporterRow[0].Value;
         record.Scrapes = (ulong)_scrape;
         record.ScrapeSeconds = _clock.GetElapsedTime(began).TotalSeconds;
-        record.ScrapeBytes = _lastBytes == 0 ? default : _lastBytes;
+        record.ScrapeBytes = _lastBytes == 0 ? default(Reading) : _lastBytes;
         record.Duplicates = _duplicates;
         record.UnattributedNamespaces = _naming == MetricNaming.KubeSkoop ? (ulong)_unattributed.Count : default(Reading);
         WriteOwn<ExporterRecord>(ExporterRecord.Metrics, _exporterRow);
@@ -129,7 +130,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
     private void WriteNumbers<TRecord>(MetricFamily family, MetricAccessor<TRecord> read, ReadOnlySpan<SampleRow<TRecord>> rows)
         where TRecord : struct
     {
-        byte[] head = _openMetrics ? family.OpenMetricsHead : family.TextHead;
+        ReadOnlySpan<byte> head = _openMetrics ? family.OpenMetricsHead : family.TextHead;
         byte[] name = family.SampleName;
         ReadOnlySpan<int> blockOf = _blockOf.AsSpan(0, rows.Length);
         LabelBlock[] blocks = _blocks;
@@ -148,7 +149,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
             {
                 head.CopyTo(span[at..]);
                 at += head.Length;
-                head = [];
+                head = default;
             }
             name.CopyTo(span[at..]);
             at += name.Length;
@@ -162,17 +163,17 @@ internal sealed class PrometheusWriter : ISampleVisitor
     private void WriteHistogram<TRecord>(MetricFamily family, HistogramAccessor<TRecord> read, double scale, ReadOnlySpan<SampleRow<TRecord>> rows)
         where TRecord : struct
     {
-        byte[] head = _openMetrics ? family.OpenMetricsHead : family.TextHead;
+        ReadOnlySpan<byte> head = _openMetrics ? family.OpenMetricsHead : family.TextHead;
         byte[][] bounds = _openMetrics ? family.OpenMetricsBounds : family.TextBounds;
         for (int r = 0; r < rows.Length; r++)
         {
             if (_blockOf[r] < 0) continue;
             WriteHistogram(family.SampleName, head, bounds, in read(in rows[r].Value), scale, _blocks[_blockOf[r]].Bytes);
-            head = [];
+            head = default;
         }
     }
 
-    private void WriteHistogram(byte[] name, byte[] head, byte[][] bounds, in Log2Histogram histogram, double scale, byte[] labels)
+    private void WriteHistogram(byte[] name, ReadOnlySpan<byte> head, byte[][] bounds, in Log2Histogram histogram, double scale, byte[] labels)
     {
         ReadOnlySpan<byte> open = labels.Length > 1 ? labels.AsSpan(0, labels.Length - 2) : "{"u8;
         int line = name.Length + labels.Length + bounds[0].Length + NumberRoom + NumberRoom;
@@ -239,7 +240,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
 
     private void WriteSums(MetricFamily family, ReadOnlySpan<MetricValue> sums)
     {
-        byte[] head = family.TextHead;
+        ReadOnlySpan<byte> head = family.TextHead;
         byte[] name = family.SampleName;
         Span<byte> span = default;
         int at = 0;
@@ -250,7 +251,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
             int need = head.Length + name.Length + labels.Length + NumberRoom;
             if (span.Length - at < need) span = More(need, ref at);
             Append(span, ref at, head);
-            head = [];
+            head = default;
             Append(span, ref at, name);
             Append(span, ref at, labels);
             at += WriteValue(span[at..], sums[b]);
@@ -286,7 +287,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
     {
         if (double.IsFinite(value))
         {
-            Utf8Formatter.TryFormat(value, to, out int written);
+            value.TryFormat(to, out int written, default, CultureInfo.InvariantCulture);
             return written;
         }
         ReadOnlySpan<byte> word = double.IsNaN(value) ? "NaN"u8 : value > 0 ? "+Inf"u8 : "-Inf"u8;

@@ -62,10 +62,14 @@ public sealed class SampleSubject
         foreach (EncodedCache slot in kept)
             if (ReferenceEquals(slot.Owner, owner) && slot.Version == version && slot.Value is T value) return value;
         T made = encode(this, owner);
-        // Oldest out first; a lost race only means that somebody encodes again.
-        _encoded = [new EncodedCache(version, owner, made), .. kept.Where(s => !ReferenceEquals(s.Owner, owner)).Take(MostOwners - 1)];
+        Keep(new EncodedCache(version, owner, made), kept);
         return made;
     }
+
+    // Oldest out first; a lost race only means that somebody encodes again. A method of its own: a closure over the
+    // owner would be allocated in every call of the caller, also when the cache answers.
+    private void Keep(EncodedCache made, EncodedCache[] kept) =>
+        _encoded = [made, .. kept.Where(s => !ReferenceEquals(s.Owner, made.Owner)).Take(MostOwners - 1)];
 
     private sealed record EncodedCache(int Version, object Owner, object Value);
 }
