@@ -1,0 +1,29 @@
+using KubeSkoop.Probes;
+using KubeSkoop.Probes.Procfs.Probes.NetDev;
+using KubeSkoop.Probes.Procfs.Probes.Tcp;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+var builder = Host.CreateApplicationBuilder(args);
+builder.Services.AddKubeSkoopProbes(probes => probes.Enable("tcp", "netdev")).AddProcfs();
+using IHost host = builder.Build();
+await host.StartAsync();
+
+// Once a second: what changed in every network namespace of this machine.
+var tcp = (IMetricProbe<TcpRecord>)host.Services.GetRequiredService<IProbeManager>().Find("tcp")!;
+var netdev = (IMetricProbe<NetDevRecord>)host.Services.GetRequiredService<IProbeManager>().Find("netdev")!;
+var before = new Dictionary<SampleSubject, ulong>();
+CancellationToken stopping = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+for (; !stopping.IsCancellationRequested; await Task.Delay(1000, stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing))
+{
+    foreach (var row in tcp.Sample()) Print(row.Subject, "segments retransmitted", row.Value.RetransmittedSegments);
+    foreach (var row in netdev.Sample()) Print(row.Subject, $"bytes received by {row.Subject.Attributes[0].Value}", row.Value.ReceivedBytes);
+}
+await host.StopAsync();
+
+void Print(SampleSubject subject, string what, Reading now)
+{
+    if (before.TryGetValue(subject, out ulong last) && now.GetValueOrDefault() != last)
+        Console.WriteLine($"{subject.Namespace}: +{now.GetValueOrDefault() - last} {what}");
+    before[subject] = now.GetValueOrDefault();
+}
