@@ -52,7 +52,7 @@ public abstract class Probe : IProbe
                 await ReleaseAsync().ConfigureAwait(false);
                 switch (e)
                 {
-                    case OperationCanceledException:
+                    case OperationCanceledException when cancellationToken.IsCancellationRequested:
                         Enter(ProbeState.Stopped);
                         break;
                     case ProbeUnavailableException:
@@ -107,15 +107,19 @@ public abstract class Probe : IProbe
     protected abstract ValueTask OnStopAsync();
 
     /// <summary>Marks a running probe as failed and releases what it holds. The manager starts it again later.</summary>
-    internal async Task FailAsync(string reason)
+    /// <param name="run">The status under which it failed; a run begun since is not touched.</param>
+    /// <param name="reason">What went wrong.</param>
+    /// <returns>Whether that run was still on.</returns>
+    internal async Task<bool> FailAsync(ProbeStatus run, string reason)
     {
         await _transition.WaitAsync().ConfigureAwait(false);
         try
         {
-            if (_status.State != ProbeState.Running) return;
+            if (_status.State != ProbeState.Running || !ReferenceEquals(_status, run)) return false;
             Enter(ProbeState.Stopping);
             await ReleaseAsync().ConfigureAwait(false);
             Enter(ProbeState.Failed, reason);
+            return true;
         }
         finally
         {
@@ -136,6 +140,12 @@ public abstract class Probe : IProbe
             Statistics.Failed();
         }
         Statistics.Stopped();
+        Forget();
+    }
+
+    /// <summary>Lets go of the last sample.</summary>
+    private protected virtual void Forget()
+    {
     }
 
     // Under the gate, so that a sample in flight has ended before anything is released, and none begins after.

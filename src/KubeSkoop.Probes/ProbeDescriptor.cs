@@ -90,7 +90,7 @@ public sealed partial record ProbeDescriptor
     public bool Answers(string name) =>
         string.Equals(name, Name, StringComparison.OrdinalIgnoreCase) || Aliases.Contains(name, StringComparer.OrdinalIgnoreCase);
 
-    [GeneratedRegex("^[a-z][a-z0-9_]*$")]
+    [GeneratedRegex("^[a-z][a-z0-9_]*\\z")]
     private static partial Regex NamePattern();
 }
 

@@ -33,7 +33,7 @@ public sealed class ProbeStatistics
     /// <summary>How long all samples took together.</summary>
     public TimeSpan SampleDuration => new(Interlocked.Read(ref _durationTicks));
 
-    /// <summary>CPU time, user and kernel, spent in samples.</summary>
+    /// <summary>CPU time, user and kernel, spent in samples. Of samples shorter than 200 us one in sixteen is measured and stands for the others.</summary>
     public TimeSpan SampleCpuTime => new(Interlocked.Read(ref _cpuNanoseconds) / 100);
 
     /// <summary>Rows of the last sample.</summary>

@@ -25,7 +25,7 @@ public static class ProcfsServiceCollectionExtensions
     public static IProbesBuilder AddProcfs(this IProbesBuilder builder, Action<ProcfsOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        builder.AddProbeOptions(configure);
+        builder.AddProbeOptions(ProcfsOptions.SectionName, static (section, options) => section.Bind(options), configure);
         builder.AddProbeOptions<FdOptions>(FdOptions.SectionName, static (section, options) => section.Bind(options));
         builder.Services.TryAddSingleton<ProcNamespaceSource>();
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());

@@ -27,6 +27,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private SafeFileHandle? _proc;
     private Watch? _watch;
     private uint _hostInode;
+    private bool _pidNumbersAreOurs;
     private uint _ownInode;
     private int _leases;
 
@@ -62,6 +63,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 _proc = OpenProc();
                 _ownInode = ReadNamespaceLink(_proc, "self/ns/net\0"u8, out _);
                 _hostInode = HostInode(_proc);
+                _pidNumbersAreOurs = SelfIn(_proc) == Environment.ProcessId;
                 Look();
                 _watch = new Watch(this, _options.RefreshInterval);
                 foreach (Known known in _known.Values) _watch.Add(known);
@@ -191,6 +193,15 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return inode != 0 ? inode : ReadNamespaceLink(proc, "self/ns/net\0"u8, out _);
     }
 
+    // A procfs of another pid namespace numbers processes otherwise, and pidfd_open would take its numbers for ours. Ends
+    // are then noticed by the next look only.
+    private static int SelfIn(SafeFileHandle proc)
+    {
+        Span<byte> target = stackalloc byte[16];
+        int length = Libc.ReadLink(proc, "self\0"u8, target, out _);
+        return length > 0 && Utf8Parser.TryParse(target[..length], out int pid, out int used) && used == length ? pid : 0;
+    }
+
     private uint InodeOf(int pid)
     {
         Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
@@ -264,23 +275,20 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     {
         NamespaceFacts before = known.Namespace.Facts;
         // A pidfd that is readable belongs to a dead process, even when its number is in use again.
-        bool alive = seen.AnchorSeen && known.Anchor is { } held && !Libc.IsReadable(held);
+        bool alive = seen.AnchorSeen && (known.Anchor is { } held ? !Libc.IsReadable(held) : !_pidNumbersAreOurs);
         int? pid = alive ? before.ProcessId : seen.LowestPid;
         string? command = before.Command;
         if (!alive)
         {
             known.ReleaseAnchor();
             known.CommandLookups = 0;
-            if (pid is { } process)
+            if (pid is { } process && _pidNumbersAreOurs)
             {
                 known.Anchor = Libc.OpenPidFd(process, out Errno error);
                 if (error == Errno.None) _watch?.Add(known);
                 else known.ReleaseAnchor(); // gone already, or a kernel before 5.3: the next look finds out
             }
-            else
-            {
-                command = null;
-            }
+            if (pid is null) command = null;
         }
         if (pid is { } anchor && known.CommandLookups < CommandLookups)
         {

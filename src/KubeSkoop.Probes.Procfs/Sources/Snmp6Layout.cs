@@ -4,17 +4,20 @@ using KubeSkoop.Probes.Procfs.Text;
 namespace KubeSkoop.Probes.Procfs.Sources;
 
 /// <summary>
-/// <c>/proc/net/snmp6</c> (net/ipv6/proc.c): a line a column, <c>"%-32s\t%lu"</c>. Lines of wanted columns are expected in the order they were
-/// last seen in; lines that nobody wants, such as those the kernel adds per ICMPv6 type, are passed over.
+/// <c>/proc/net/snmp6</c> (net/ipv6/proc.c): a line a column, <c>"%-32s\t%lu"</c>. Lines are expected in the order they were
+/// last seen in, so that a name is compared once, with the right one. The kernel adds lines as it goes, such as those per
+/// ICMPv6 type, and not in every namespace the same: the order kept is that of all of them.
 /// </summary>
 internal sealed class Snmp6Layout : ITableLayout
 {
     private const int MostLines = 4096;
+    private const int MostKept = 512;
+    private const ushort Unwanted = ushort.MaxValue;
 
     private readonly ColumnSet[] _sets;
     private readonly int[] _offsets;
     private readonly List<(byte[] Name, ushort Slot)> _wanted = [];
-    private readonly List<(byte[] Prefix, ushort Slot)> _order = [];
+    private Line[] _order = [];
     private readonly int _slotCount;
 
     internal Snmp6Layout(params ReadOnlySpan<ColumnSet> sets)
@@ -44,28 +47,50 @@ internal sealed class Snmp6Layout : ITableLayout
     public bool TryParse(ReadOnlySpan<byte> text, Span<Reading> slots, out ParseFault fault)
     {
         slots.Clear();
-        ReadOnlySpan<byte> rest = text;
+        Line[] order = _order;
         int expected = 0;
         int line = 0;
-        while (!rest.IsEmpty)
+        int at = 0;
+        while (at < text.Length)
         {
             if (++line > MostLines) return Failed(FaultKind.TooLarge, line, out fault);
-            if ((uint)expected < (uint)_order.Count && rest.StartsWith(_order[expected].Prefix))
+            if ((uint)expected >= (uint)order.Length || !text[at..].StartsWith(order[expected].Prefix))
             {
-                (byte[] prefix, ushort slot) = _order[expected++];
-                rest = rest[prefix.Length..];
-                FaultKind kind = Number.ReadDecimal(rest, out ulong number, out int digits);
-                if ((uint)digits >= (uint)rest.Length) return Failed(FaultKind.Truncated, line, out fault);
-                if (kind != FaultKind.None) return Failed(kind, line, out fault);
-                if (rest[digits] != (byte)'\n') return Failed(FaultKind.NotANumber, line, out fault);
-                slots[slot] = new Reading(number);
-                rest = rest[(digits + 1)..];
-                continue;
+                int end = text[at..].IndexOf((byte)'\n');
+                if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
+                bool kept = Find(text.Slice(at, end), ref expected);
+                order = _order;
+                if (!kept)
+                {
+                    at += end + 1; // no name, or too many of them: nobody wants it
+                    continue;
+                }
             }
-            int end = rest.IndexOf((byte)'\n');
-            if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
-            if (Learn(rest[..end], ref expected)) continue; // now it is the expected line
-            rest = rest[(end + 1)..];
+            ref readonly Line known = ref order[expected++];
+            at += known.Prefix.Length;
+            int began = at;
+            ulong number = 0;
+            uint digit;
+            while ((uint)at < (uint)text.Length && (digit = (uint)text[at] - '0') <= 9)
+            {
+                number = number * 10 + digit;
+                at++;
+            }
+            if ((uint)at >= (uint)text.Length) return Failed(FaultKind.Truncated, line, out fault);
+            if (text[at] != (byte)'\n' || at == began)
+            {
+                if (known.Slot != Unwanted) return Failed(FaultKind.NotANumber, line, out fault);
+                int end = text[at..].IndexOf((byte)'\n');
+                if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
+                at += end;
+            }
+            else if (known.Slot != Unwanted)
+            {
+                if (at - began > Number.SafeDigits && Number.ReadDecimal(text[began..], out number, out _) is var kind and not FaultKind.None)
+                    return Failed(kind, line, out fault);
+                slots[known.Slot] = new Reading(number);
+            }
+            at++;
         }
         fault = line == 0 ? new ParseFault(FaultKind.Truncated, 1) : ParseFault.None;
         return line != 0;
@@ -77,31 +102,44 @@ internal sealed class Snmp6Layout : ITableLayout
         return false;
     }
 
-    /// <summary>Makes a wanted line the expected one; false for a line nobody wants.</summary>
-    private bool Learn(ReadOnlySpan<byte> line, ref int expected)
+    /// <summary>Makes a line the expected one, learning it when it is new; false for a line that is not kept.</summary>
+    private bool Find(ReadOnlySpan<byte> line, ref int expected)
     {
-        int end = line.IndexOfAny((byte)' ', (byte)'\t');
-        if (end <= 0) return false;
-        ReadOnlySpan<byte> name = line[..end];
-        int number = end + line[end..].IndexOfAnyExcept((byte)' ', (byte)'\t');
-        if (number < end) return false;
-        foreach ((byte[] wanted, ushort slot) in _wanted)
+        for (int i = expected + 1; i < _order.Length; i++)
         {
-            if (!name.SequenceEqual(wanted)) continue;
-            ReadOnlySpan<byte> prefix = line[..number];
-            int place = _order.FindIndex(o => o.Slot == slot);
-            if (place >= expected && prefixIs(_order[place].Prefix, prefix))
-            {
-                expected = place; // columns in between are absent now
-                return true;
-            }
-            if (place >= 0) _order.RemoveAt(place);
-            if (place >= 0 && place < expected) expected--;
-            _order.Insert(expected, (prefix.ToArray(), slot));
+            if (!line.StartsWith(_order[i].Prefix)) continue;
+            expected = i; // the lines in between are absent in this namespace
             return true;
         }
-        return false;
 
-        static bool prefixIs(byte[] known, ReadOnlySpan<byte> seen) => seen.SequenceEqual(known);
+        int end = line.IndexOfAny((byte)' ', (byte)'\t');
+        if (end <= 0) return false;
+        int number = end + line[end..].IndexOfAnyExcept((byte)' ', (byte)'\t');
+        if (number < end) return false;
+        ushort slot = SlotOf(line[..end]);
+        if (slot == Unwanted && _order.Length >= MostKept) return false;
+
+        // The line may stand earlier in the order, or with other blanks: it has one place, this one.
+        byte[] prefix = line[..number].ToArray();
+        var order = new List<Line>(_order);
+        int before = order.FindIndex(l => Same(l, slot, prefix));
+        if (before >= 0) order.RemoveAt(before);
+        if (before >= 0 && before < expected) expected--;
+        order.Insert(expected, new Line(prefix, slot));
+        _order = [.. order];
+        return true;
     }
+
+    private static bool Same(Line line, ushort slot, byte[] prefix) =>
+        slot == Unwanted ? line.Prefix.AsSpan().SequenceEqual(prefix) : line.Slot == slot;
+
+    private ushort SlotOf(ReadOnlySpan<byte> name)
+    {
+        foreach ((byte[] wanted, ushort slot) in _wanted)
+            if (name.SequenceEqual(wanted)) return slot;
+        return Unwanted;
+    }
+
+    /// <summary>A line's beginning up to the number, and where the number goes.</summary>
+    private readonly record struct Line(byte[] Prefix, ushort Slot);
 }

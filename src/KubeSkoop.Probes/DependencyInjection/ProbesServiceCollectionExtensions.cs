@@ -55,7 +55,7 @@ public static class ProbesServiceCollectionExtensions
             where TProbe : class, IProbe
         {
             services.TryAddSingleton<TProbe>();
-            services.AddSingleton<IProbe>(static provider => provider.GetRequiredService<TProbe>());
+            services.TryAddEnumerable(ServiceDescriptor.Singleton<IProbe, TProbe>(static provider => provider.GetRequiredService<TProbe>()));
             return this;
         }
     }

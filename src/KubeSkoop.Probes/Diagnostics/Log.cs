@@ -15,4 +15,7 @@ internal static partial class Log
 
     [LoggerMessage(4, LogLevel.Warning, "{Problem}")]
     internal static partial void ConfigurationProblem(ILogger logger, string problem);
+
+    [LoggerMessage(5, LogLevel.Error, "Probe {Probe} could not be stopped: {Reason}")]
+    internal static partial void StopFailed(ILogger logger, string probe, string reason);
 }

@@ -35,6 +35,7 @@ public interface IProbeManager
     /// One collection: samples every running metric probe and shows its rows to <paramref name="visitor"/>. A probe that
     /// throws is marked failed and started again later; the others are not affected.
     /// </summary>
+    /// <exception cref="Lifecycle.VisitorException">The visitor threw; its exception is inside, and no probe is blamed.</exception>
     void Collect(ISampleVisitor visitor);
 
     /// <summary>Collects one probe.</summary>

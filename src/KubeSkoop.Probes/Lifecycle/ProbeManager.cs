@@ -16,6 +16,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     private readonly IMeterFactory? _meterFactory;
     private readonly ILogger _logger;
     private readonly List<string> _problems = [];
+    private readonly MeterTags _meterTags;
     private long _meterRound;
     private long _meterRoundAt;
     private volatile bool _disposed;
@@ -34,6 +35,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         _clock = clock ?? TimeProvider.System;
         _meterFactory = meterFactory;
         _logger = logger ?? NullLogger<ProbeManager>.Instance;
+        _meterTags = new MeterTags(_options.ResolvedNodeName);
         foreach (IProbe probe in probes) Register(probe);
         Register(new SelfProbe(() => Probes!, _clock));
         Probes = [.. _slots.Select(static s => s.Probe)];
@@ -72,6 +74,12 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
             if (options is not null) await ConfigureAsync(slot.Probe, options, cancellationToken).ConfigureAwait(false);
             await StartSlotAsync(slot, cancellationToken).ConfigureAwait(false);
             return Lease(slot);
+        }
+        catch (Exception e) when (slot.Uses > 0 && slot.Probe.Status.State != ProbeState.Running)
+        {
+            // Whoever holds a lease is owed the probe, also when this caller's settings or patience ended its run.
+            ScheduleRetry(slot, e.Message);
+            throw;
         }
         finally
         {
@@ -128,14 +136,24 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
             string problem = new UnknownProbeException(name, Probes.Select(static p => p.Descriptor.Name)).Message;
             Problem($"{ProbesOptions.SectionName}:{nameof(ProbesOptions.Enabled)}: {problem} The other probes run.");
         }
-        if (_options.SelfMetrics && FindSlot(SelfProbe.Name) is { } self && !wanted.Contains(self)) wanted.Add(self);
+        if (_options.SelfMetrics && _slots.Find(static s => s.Probe is SelfProbe) is { } self && !wanted.Contains(self)) wanted.Add(self);
         await Task.WhenAll(wanted.Select(slot => StartEnabledAsync(slot, cancellationToken))).ConfigureAwait(false);
     }
 
     /// <summary>Stops every probe.</summary>
     public async Task StopAllAsync(CancellationToken cancellationToken = default)
     {
-        foreach (ProbeSlot slot in _slots) await StopAsync(slot.Probe.Descriptor.Name, cancellationToken).ConfigureAwait(false);
+        foreach (ProbeSlot slot in _slots)
+        {
+            try
+            {
+                await StopAsync(slot.Probe.Descriptor.Name, cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+            {
+                Log.StopFailed(_logger, slot.Probe.Descriptor.Name, e.Message);
+            }
+        }
     }
 
     /// <summary>Stops every probe, for good.</summary>
@@ -149,9 +167,9 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     private void Register(IProbe probe)
     {
         string name = probe.Descriptor.Name;
-        if (FindSlot(name) is not null)
+        if (FindSlot(name) is { } taken)
         {
-            Problem($"Two probes are called '{name}'; the one registered first is used.");
+            if (!ReferenceEquals(taken.Probe, probe)) Problem($"Two probes are called '{name}'; the one registered first is used.");
             return;
         }
         _slots.Add(new ProbeSlot(probe));
@@ -177,10 +195,18 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         await slot.Turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
+            if (_disposed) return;
             slot.Uses++;
             await StartSlotAsync(slot, cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception) when (cancellationToken.IsCancellationRequested)
+        {
+            slot.Uses--;
+            throw;
+        }
+#pragma warning disable CA1031 // Whatever keeps a probe from starting, it is reported and tried again.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
             ScheduleRetry(slot, e.Message);
         }
@@ -209,12 +235,21 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         slot.Attempts = 0;
         slot.Retry?.Dispose();
         slot.Retry = null;
-        if (slot.Probe is IEventProbe events) slot.HubConnection ??= events.ConnectTo(Events);
-        if (slot.Probe is IMetricProbe metrics && _meterFactory is not null)
+        try
         {
-            slot.Meter ??= new ProbeMeter(metrics, (_, visitor) => TryCollect(slot, visitor, MeterRound()), _meterFactory, _clock,
-                _options.MeterSampleReuse, _options.ResolvedNodeName);
-            slot.Meter.Publish();
+            if (slot.Probe is IEventProbe events) slot.HubConnection ??= events.ConnectTo(Events);
+            if (slot.Probe is IMetricProbe metrics && _meterFactory is not null)
+            {
+                slot.Meter ??= new ProbeMeter(metrics, (_, visitor) => TryCollect(slot, visitor, MeterRound()), _meterFactory, _clock,
+                    _options.MeterSampleReuse, _meterTags);
+                slot.Meter.Publish();
+            }
+        }
+        catch
+        {
+            // A probe nobody got a lease on must not go on running.
+            await StopSlotAsync(slot).ConfigureAwait(false);
+            throw;
         }
         Log.Started(_logger, slot.Probe.Descriptor.Name, slot.Probe.Status.Source ?? "-");
     }
@@ -227,6 +262,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         slot.HubConnection?.Dispose();
         slot.HubConnection = null;
         await slot.Probe.StopAsync().ConfigureAwait(false);
+        slot.Meter?.Clear();
     }
 
     private static ProbeLease Lease(ProbeSlot slot)
@@ -251,7 +287,9 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
 
     private bool TryCollect(ProbeSlot slot, ISampleVisitor visitor, SampleRound round)
     {
-        if (slot.Probe is not IMetricProbe probe || probe.Status.State != ProbeState.Running) return false;
+        if (slot.Probe is not IMetricProbe probe) return false;
+        ProbeStatus run = probe.Status;
+        if (run.State != ProbeState.Running) return false;
         try
         {
             probe.Collect(visitor, round);
@@ -264,7 +302,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         catch (Exception e) when (e is not VisitorException)
         {
             string reason = e is ProbeUnavailableException ? e.Message : $"{e.GetType().Name}: {e.Message}";
-            _ = FailAsync(slot, reason);
+            _ = FailAsync(slot, run, reason);
             return false;
         }
     }
@@ -283,15 +321,22 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         }
     }
 
-    private async Task FailAsync(ProbeSlot slot, string reason)
+    // Nobody waits for this: it must not throw.
+    private async Task FailAsync(ProbeSlot slot, ProbeStatus run, string reason)
     {
         await slot.Turn.WaitAsync().ConfigureAwait(false);
         try
         {
             if (slot.Probe.Status.State != ProbeState.Running || _disposed) return;
-            if (slot.Probe is Probe probe) await probe.FailAsync(reason).ConfigureAwait(false);
-            else await slot.Probe.StopAsync().ConfigureAwait(false);
+            if (slot.Probe is not Probe probe) await slot.Probe.StopAsync().ConfigureAwait(false);
+            else if (!await probe.FailAsync(run, reason).ConfigureAwait(false)) return;
             ScheduleRetry(slot, reason);
+        }
+#pragma warning disable CA1031 // Only a probe that is not derived from Probe can throw when stopped.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            Log.StopFailed(_logger, slot.Probe.Descriptor.Name, e.Message);
         }
         finally
         {
@@ -338,8 +383,8 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
 }
 
 /// <summary>
-/// Throw this (or derive from it) from a visitor when the failure is the visitor's own (a closed connection), so that
-/// the probe is not blamed for it.
+/// A visitor failed, not the probe it was shown. What a visitor throws arrives inside one; a visitor may also throw it
+/// (or one derived from it) itself.
 /// </summary>
 public class VisitorException : Exception
 {

@@ -22,20 +22,20 @@ internal sealed class ProbeMeter : ISampleVisitor
     private readonly TimeProvider _clock;
     private readonly TimeSpan _reuse;
     private readonly Meter _meter;
-    private readonly string _nodeName;
+    private readonly MeterTags _tags;
     private readonly Lock _gate = new();
     private readonly HashSet<string> _observed = [];
     private IKept? _kept;
     private long _readAt;
 
     internal ProbeMeter(IMetricProbe probe, Action<IMetricProbe, ISampleVisitor> collect, IMeterFactory factory,
-        TimeProvider clock, TimeSpan reuse, string nodeName)
+        TimeProvider clock, TimeSpan reuse, MeterTags tags)
     {
         _probe = probe;
         _collect = collect;
         _clock = clock;
         _reuse = reuse;
-        _nodeName = nodeName;
+        _tags = tags;
         _meter = factory.Create(new MeterOptions(Prefix + probe.Descriptor.Name)
         {
             Version = typeof(ProbeMeter).Assembly.GetName().Version?.ToString(3),
@@ -61,6 +61,18 @@ internal sealed class ProbeMeter : ISampleVisitor
         lock (_gate) Read();
     }
 
+    /// <summary>Lets go of the last sample; called once the probe has stopped.</summary>
+    internal void Clear()
+    {
+        lock (_gate) Forget();
+    }
+
+    private void Forget()
+    {
+        _kept?.Clear();
+        _readAt = 0;
+    }
+
     private void Read()
     {
         _observed.Clear();
@@ -70,33 +82,21 @@ internal sealed class ProbeMeter : ISampleVisitor
     }
 
     /// <summary>
-    /// A new sample is due when an instrument comes round again (a new collection) after more than the reuse time, or when
-    /// the last sample is older than any collection takes.
+    /// A new sample is due when a collection begins (an instrument comes round again, or is the first to be asked) and the
+    /// last sample is older than the reuse time, or when it is older than any collection takes. A probe that does not run
+    /// has no sample.
     /// </summary>
     private void ReadIfDue(string instrument)
     {
+        if (_probe.Status.State != ProbeState.Running)
+        {
+            Forget();
+            return;
+        }
         TimeSpan age = _readAt == 0 ? TimeSpan.MaxValue : _clock.GetElapsedTime(_readAt);
-        bool again = _observed.Contains(instrument);
-        if (age > LongestCollection || (again && age > _reuse)) Read();
+        bool begins = _observed.Count == 0 || _observed.Contains(instrument);
+        if (age > LongestCollection || (begins && age > _reuse)) Read();
         _observed.Add(instrument);
-    }
-
-    private KeyValuePair<string, object?>[] TagsOf(SampleSubject subject)
-    {
-        var tags = new List<KeyValuePair<string, object?>>(8);
-        if (_nodeName.Length > 0) tags.Add(new(AttributeNames.Node, _nodeName));
-        if (subject.Pod is { } pod)
-        {
-            tags.Add(new(AttributeNames.PodNamespace, pod.Namespace));
-            tags.Add(new(AttributeNames.Pod, pod.Name));
-        }
-        if (subject.Namespace is { } ns)
-        {
-            tags.Add(new(AttributeNames.NamespaceInode, (long)ns.Inode));
-            tags.Add(new(AttributeNames.NamespaceName, ns.DisplayName));
-        }
-        foreach (SampleAttribute attribute in subject.Attributes) tags.Add(new(attribute.Name, attribute.Value));
-        return [.. tags];
     }
 
     private sealed class Kept<TRecord>(ProbeMeter owner) : IKept
@@ -188,7 +188,30 @@ internal sealed class ProbeMeter : ISampleVisitor
             }
         }
 
-        private KeyValuePair<string, object?>[] Tags(SampleSubject subject) =>
-            subject.Encoded(owner, static (s, o) => o.TagsOf(s));
+        private KeyValuePair<string, object?>[] Tags(SampleSubject subject) => owner._tags.Of(subject);
+    }
+}
+
+/// <summary>A subject as tags. One for all meters of a host: they share subjects, and so the encoding.</summary>
+internal sealed class MeterTags(string nodeName)
+{
+    internal KeyValuePair<string, object?>[] Of(SampleSubject subject) => subject.Encoded(this, static (s, o) => o.Make(s));
+
+    private KeyValuePair<string, object?>[] Make(SampleSubject subject)
+    {
+        var tags = new List<KeyValuePair<string, object?>>(8);
+        if (nodeName.Length > 0) tags.Add(new(AttributeNames.Node, nodeName));
+        if (subject.Pod is { } pod)
+        {
+            tags.Add(new(AttributeNames.PodNamespace, pod.Namespace));
+            tags.Add(new(AttributeNames.Pod, pod.Name));
+        }
+        if (subject.Namespace is { } ns)
+        {
+            tags.Add(new(AttributeNames.NamespaceInode, (long)ns.Inode));
+            tags.Add(new(AttributeNames.NamespaceName, ns.DisplayName));
+        }
+        foreach (SampleAttribute attribute in subject.Attributes) tags.Add(new(attribute.Name, attribute.Value));
+        return [.. tags];
     }
 }

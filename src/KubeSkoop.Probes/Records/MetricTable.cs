@@ -176,7 +176,7 @@ public sealed partial class MetricTable<TRecord> : IReadOnlyList<Metric<TRecord>
         if (_metrics.Exists(m => m.Name == name)) throw new ArgumentException($"'{name}' is in the table already.", nameof(name));
     }
 
-    [GeneratedRegex("^[a-z][a-z0-9_]*(\\.[A-Za-z0-9_]+)+$")]
+    [GeneratedRegex("^[a-z][a-z0-9_]*(\\.[A-Za-z0-9_]+)+\\z")]
     private static partial Regex NamePattern();
 }
 

@@ -87,7 +87,7 @@ public sealed class SampleBatch<TRecord>
     public void RemoveLast()
     {
         ArgumentOutOfRangeException.ThrowIfZero(Count);
-        Count--;
+        _rows[--Count] = default;
     }
 
     /// <summary>Notes that a row is missing. Nothing is lost silently.</summary>
@@ -111,8 +111,8 @@ public sealed class SampleBatch<TRecord>
     internal void Begin(SampleRound round)
     {
         // A shrinking batch must not keep the subjects of dead namespaces reachable for ever.
-        if (Count > 0 && RuntimeHelpers.IsReferenceOrContainsReferences<SampleRow<TRecord>>())
-            for (int i = 0; i < Count; i++) _rows[i].Subject = null!;
+        if (RuntimeHelpers.IsReferenceOrContainsReferences<TRecord>()) _rows.AsSpan(0, Count).Clear();
+        else foreach (ref SampleRow<TRecord> row in _rows.AsSpan(0, Count)) row.Subject = null!;
         Count = 0;
         Round = round;
         _skips = default;

@@ -1,0 +1,107 @@
+using System.Globalization;
+using System.Text.Json;
+
+namespace KubeSkoop.Exporter.Cli;
+
+/// <summary>No namespace answers to a name, inode or process. The message is for people.</summary>
+internal sealed class UnknownNamespaceException(string message) : Exception(message);
+
+/// <summary><c>sample</c>: starts one probe, reads once, prints, stops.</summary>
+internal static class SampleCommand
+{
+    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, string? netns, bool json, CancellationToken cancellationToken)
+    {
+        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        var manager = services.GetRequiredService<IProbeManager>();
+        if (manager.Find(name) is not IMetricProbe)
+        {
+            throw new UnknownProbeException(name, manager.Probes.Where(static p => p is IMetricProbe).Select(static p => p.Descriptor.Name));
+        }
+        await using ProbeLease lease = await manager.StartAsync(name, null, cancellationToken);
+        var reading = new SampleReading();
+        DateTimeOffset taken = host.Clock.GetUtcNow();
+        ((IMetricProbe)lease.Probe).Collect(reading);
+
+        IReadOnlyList<SampleReading.Row> rows = reading.Rows;
+        if (netns is not null)
+        {
+            var choice = new NamespaceChoice(services.GetService<INetworkNamespaceSource>(), configuration);
+            uint inode = choice.Resolve(netns, rows);
+            rows = [.. rows.Where(r => r.Inode == inode)];
+            if (rows.Count == 0 && reading.Rows.Count > 0 && reading.Rows.All(static r => r.Inode is null))
+                host.Errors.WriteLine($"The probe {lease.Probe.Descriptor.Name} counts for the whole node, not per namespace; leave out --netns.");
+        }
+        if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
+        else WriteTable(host, rows);
+        if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
+        return ExitCodes.Ok;
+    }
+
+    private static void WriteJson(TextWriter output, string probe, DateTimeOffset taken, IReadOnlyList<SampleReading.Row> rows) => JsonOutput.Write(output, json =>
+    {
+        json.WriteString("probe", probe);
+        json.WriteString("taken", taken);
+        json.WriteStartArray("rows");
+        foreach (SampleReading.Row row in rows)
+        {
+            json.WriteStartObject();
+            if (row.Inode is { } inode) json.WriteNumber("netns", inode);
+            else json.WriteNull("netns");
+            json.WriteString("namespace", row.Namespace);
+            json.WriteString("pod", row.Pod);
+            json.WriteStartObject("attributes");
+            foreach (SampleAttribute attribute in row.Attributes) json.WriteString(attribute.Name, attribute.Value);
+            json.WriteEndObject();
+            json.WriteStartObject("values");
+            foreach (SampleReading.Value value in row.Values)
+            {
+                json.WritePropertyName(value.Name);
+                if (value.Histogram is { } histogram) WriteHistogram(json, in histogram, value.Scale);
+                else if (value.Number.Kind == MetricValueKind.UInt64) json.WriteNumberValue(value.Number.UInt64);
+                else json.WriteNumberValue(value.Number.AsDouble());
+            }
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    });
+
+    // Cumulative buckets by inclusive upper bound, as in Prometheus; the last, unbounded one is the count.
+    private static void WriteHistogram(Utf8JsonWriter json, in Log2Histogram histogram, double scale)
+    {
+        json.WriteStartObject();
+        json.WriteNumber("count", histogram.Count);
+        json.WriteNumber("sum", histogram.Sum * scale);
+        json.WriteStartArray("buckets");
+        ulong cumulative = 0;
+        for (int i = 0; i < Log2Histogram.BucketCount - 1; i++)
+        {
+            cumulative += histogram[i];
+            json.WriteStartObject();
+            json.WriteNumber("le", Log2Histogram.UpperBound(i) * scale);
+            json.WriteNumber("count", cumulative);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    private static void WriteTable(CliHost host, IReadOnlyList<SampleReading.Row> rows)
+    {
+        var table = new TextTable("Namespace", "Inode", "Pod", "Attributes", "Metric", "Value");
+        foreach (SampleReading.Row row in rows)
+        {
+            string inode = row.Inode?.ToString(CultureInfo.InvariantCulture) ?? "-";
+            string attributes = row.Attributes.Count == 0 ? "-" : string.Join(' ', row.Attributes.Select(static a => $"{a.Name}={a.Value}"));
+            foreach (SampleReading.Value value in row.Values)
+            {
+                string text = value.Histogram is { } histogram
+                    ? string.Create(CultureInfo.InvariantCulture, $"{histogram.Count} observations, sum {histogram.Sum * value.Scale}")
+                    : value.Number.Kind == MetricValueKind.UInt64 ? value.Number.UInt64.ToString(CultureInfo.InvariantCulture)
+                    : value.Number.AsDouble().ToString(CultureInfo.InvariantCulture);
+                table.Add(row.Namespace ?? "node", inode, row.Pod ?? "-", attributes, value.Name, text);
+            }
+        }
+        table.Write(host);
+    }
+}

@@ -1,0 +1,37 @@
+namespace KubeSkoop.Exporter.Cli;
+
+/// <summary>A sample taken out of its probe's buffer, for printing.</summary>
+internal sealed class SampleReading : ISampleVisitor
+{
+    private readonly List<Row> _rows = [];
+
+    internal IReadOnlyList<Row> Rows => _rows;
+
+    public void Visit<TRecord>(ProbeDescriptor probe, MetricTable<TRecord> metrics, ReadOnlySpan<SampleRow<TRecord>> rows)
+        where TRecord : struct
+    {
+        string prefix = $"kubeskoop.{probe.Name}.";
+        string[] names = [.. metrics.Select(m => m.Name.StartsWith(prefix, StringComparison.Ordinal) ? m.Name[prefix.Length..] : m.Name)];
+        foreach (ref readonly SampleRow<TRecord> row in rows)
+        {
+            var values = new List<Value>(metrics.Count);
+            for (int m = 0; m < names.Length; m++)
+            {
+                if (metrics[m].ReadHistogram is { } histogram)
+                {
+                    values.Add(new Value(names[m], default, histogram(in row.Value), metrics[m].HistogramScale));
+                    continue;
+                }
+                MetricValue number = metrics[m].Read!(in row.Value);
+                // What is absent, or is no number, is left out: JSON has neither, and zero would be a lie.
+                if (number.Kind != MetricValueKind.Absent && double.IsFinite(number.AsDouble())) values.Add(new Value(names[m], number, null, 1));
+            }
+            // Without a known pod the network namespace's name stands in for the Kubernetes namespace.
+            _rows.Add(new Row(row.Namespace, row.Namespace?.Inode, row.Pod?.Namespace ?? row.Namespace?.DisplayName, row.Pod?.Name, [.. row.Subject.Attributes], values));
+        }
+    }
+
+    internal sealed record Row(NetworkNamespace? NetworkNamespace, uint? Inode, string? Namespace, string? Pod, IReadOnlyList<SampleAttribute> Attributes, IReadOnlyList<Value> Values);
+
+    internal sealed record Value(string Name, MetricValue Number, Log2Histogram? Histogram, double Scale);
+}

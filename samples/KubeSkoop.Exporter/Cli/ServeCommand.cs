@@ -1,0 +1,31 @@
+using System.Globalization;
+using KubeSkoop.Exporter.Metrics;
+
+namespace KubeSkoop.Exporter.Cli;
+
+/// <summary><c>serve</c>: runs until told to stop.</summary>
+internal static class ServeCommand
+{
+    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, CancellationToken cancellationToken)
+    {
+        await using ExporterApp app = ExporterApp.Create(configuration, host.Errors, host.Probes);
+        foreach (string problem in app.Problems) Say(host, $"Configuration: {problem}");
+        await app.StartAsync(cancellationToken);
+        Report(host, app.Manager);
+        Say(host, $"Listening on {app.Address.ToString().TrimEnd('/')}/metrics. Stop with Ctrl-C.");
+        host.Started?.Invoke(app);
+        await app.WaitForShutdownAsync(cancellationToken);
+        Say(host, "Stopped.");
+        return ExitCodes.Ok;
+    }
+
+    private static void Report(CliHost host, IProbeManager manager)
+    {
+        IProbe[] wanted = [.. manager.Probes.Where(static p => p.Status.State != ProbeState.Stopped)];
+        IProbe[] running = [.. wanted.Where(static p => p.Status.State == ProbeState.Running)];
+        Say(host, string.Create(CultureInfo.InvariantCulture,
+            $"{running.Length} of {wanted.Length} probes run: {string.Join(", ", running.Select(static p => $"{p.Descriptor.Name} ({p.Status.Source})"))}."));
+    }
+
+    private static void Say(CliHost host, string line) => host.Errors.WriteLine(SafeText.Clean(line));
+}

@@ -1,0 +1,34 @@
+using KubeSkoop.Exporter.Configuration;
+using KubeSkoop.Probes.Procfs;
+
+namespace KubeSkoop.Exporter;
+
+/// <summary>The probes and their settings, the same for the server and the commands.</summary>
+internal static class ExporterServices
+{
+    /// <summary>Sections below <c>KubeSkoop:Probes</c> that belong to a package rather than to a probe.</summary>
+    internal static readonly Dictionary<string, string[]> PackageSections = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["Procfs"] = [nameof(ProcfsOptions.HostProc), nameof(ProcfsOptions.NamespaceDirectories), nameof(ProcfsOptions.RefreshInterval), nameof(ProcfsOptions.MaxNamespaces)],
+    };
+
+    /// <summary>The probes of the packages this exporter is built with.</summary>
+    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs();
+
+    /// <summary>Adds the manager, its settings from <paramref name="configuration"/>, and the probes.</summary>
+    /// <param name="services">Where to.</param>
+    /// <param name="configuration">All settings.</param>
+    /// <param name="addProbes">Adds the probes: <see cref="AllProbes"/>; tests bring their own.</param>
+    internal static IServiceCollection AddExporterProbes(this IServiceCollection services, IConfiguration configuration, Action<IProbesBuilder> addProbes)
+    {
+        services.AddSingleton(configuration);
+        IProbesBuilder probes = services.AddKubeSkoopProbes(options =>
+        {
+            configuration.GetSection(ProbesOptions.SectionName).Bind(options);
+            options.Enabled.Clear();
+            options.Enable(ConfigurationLoader.EnabledProbes(configuration));
+        });
+        addProbes(probes);
+        return services;
+    }
+}

@@ -1,0 +1,3 @@
+using KubeSkoop.Exporter.Cli;
+
+return await ExporterCli.RunAsync(args, CliHost.ForProcess());

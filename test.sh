@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Builds, runs every test and check, and ends with one line: N passed, N failed, N skipped.
+#   ./test.sh                 everything
+#   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$root"
+# shellcheck source=scripts/prerequisites.sh
+. scripts/prerequisites.sh
+
+update=false
+case ${1:-} in
+"") ;;
+--update-docs) update=true ;;
+-h | --help)
+	sed -n '2,4s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	exit 0
+	;;
+*)
+	say "test.sh knows only --update-docs, not '$1'."
+	exit 2
+	;;
+esac
+
+results=$root/artifacts/test-results
+solution=KubeSkoop.Probes.sln
+passed=0 failed=0 skipped=0 skips=()
+rm -rf "$results"
+mkdir -p "$results"
+
+finish() {
+	local skip
+	if [[ ${#skips[@]} -gt 0 ]]; then
+		echo "Skipped:"
+		for skip in "${skips[@]}"; do echo "  $skip"; done
+	fi
+	echo "$passed passed, $failed failed, $skipped skipped"
+	if [[ $failed -gt 0 || $passed -eq 0 ]]; then exit 1; fi
+	exit 0
+}
+
+# A check counts like a test.
+check() {
+	local name=$1 log=$results/check.log
+	shift
+	if "$@" >"$log" 2>&1 </dev/null; then
+		passed=$((passed + 1))
+		echo "ok      $name"
+	else
+		failed=$((failed + 1))
+		echo "FAILED  $name"
+		sed 's/^/        /' "$log"
+		return 1
+	fi
+}
+
+unescape() { sed -e 's/&lt;/</g; s/&gt;/>/g; s/&quot;/"/g; s/&apos;/'"'"'/g; s/&#x[ADad];/ /g; s/&amp;/\&/g'; }
+
+# Runs the tests of one assembly and adds up what they gave.
+run_tests() {
+	local project=$1 name assembly trx code=0 p f s began=$SECONDS
+	name=$(basename "$project" .csproj)
+	assembly=$(dirname "$project")/bin/Release/net10.0/$name.dll
+	trx=$results/$name.trx
+	# A test run that hangs is a failure, not a wait.
+	timeout --kill-after=30 1200 dotnet test "$assembly" --nologo --logger "trx;LogFileName=$trx" \
+		--results-directory "$results" >"$results/$name.log" 2>&1 </dev/null || code=$?
+	p=0 f=0 s=0
+	if [[ -f $trx ]]; then
+		p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
+		f=$(grep -c '<UnitTestResult .*outcome="Failed"' "$trx") || true
+		s=$(grep -c '<UnitTestResult .*outcome="NotExecuted"' "$trx") || true
+	fi
+	# A run that broke, or found nothing, must not look like a good one.
+	if [[ $((p + f + s)) -eq 0 ]] || [[ $code -ne 0 && $f -eq 0 ]]; then
+		f=$((f + 1))
+		say "$name ended with $code after $((p + s)) tests; its output:"
+		tail -n 40 "$results/$name.log" >&2
+	elif [[ $f -gt 0 ]]; then
+		grep -v -e '^Starting test' -e '^A total of' -e '\[SKIP\]' -e '^  Skipped ' -e '^Results File' "$results/$name.log" || true
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf '%-7s %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" $((SECONDS - began))
+	[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk '
+		/<UnitTestResult / { name = $0; sub(/.* testName="/, "", name); sub(/".*/, "", name); open = /outcome="NotExecuted"/ }
+		open && /<Message>/ { why = $0; sub(/.*<Message>/, "", why); sub(/<\/Message>.*/, "", why); print name ": " why; open = 0 }
+		/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
+}
+
+# Documents made from the probes' descriptors, written below the given directory.
+generate_docs() {
+	"$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter" docs --output "$1"
+}
+
+docs_are_current() {
+	local fresh file stale=0
+	fresh=$(mktemp -d)
+	generate_docs "$fresh" || stale=1
+	[[ -n $(find "$fresh" -type f -print -quit) ]] || stale=1
+	while IFS= read -r file; do
+		diff -u "docs/$file" "$fresh/$file" || stale=1
+	done < <(cd "$fresh" && find . -type f -printf '%P\n')
+	rm -rf "$fresh"
+	[[ $stale -eq 0 ]] || echo "Generated documents are not current: run ./test.sh --update-docs and read the difference."
+	return "$stale"
+}
+
+# Snapshots that differ lie in __mismatch__ beside the accepted ones; accepting moves them over.
+accept_snapshots() {
+	local file accepted
+	while IFS= read -r file; do
+		accepted=$(dirname "$(dirname "$file")")/$(basename "$file")
+		echo "accepted ${accepted#./}"
+		mv -f "$file" "$accepted"
+	done < <(find tests -path '*/__mismatch__/*' -type f)
+	find tests -name __mismatch__ -type d -empty -delete
+}
+
+mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux)
+for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
+[[ $EUID -eq 0 ]] || say "Not root: tests that make network namespaces are skipped. Run it with sudo to run all."
+if ! need_sdk; then
+	failed=1
+	finish
+fi
+
+find tests -name __mismatch__ -type d -prune -exec rm -rf {} +
+check "restore" dotnet restore "$solution" -v quiet || finish
+check "build (Release, warnings are errors)" dotnet build "$solution" -c Release --no-restore -v quiet -nologo || finish
+
+if $update; then
+	generate_docs docs
+	for project in tests/*/*Tests.csproj; do run_tests "$project" >/dev/null 2>&1; done
+	accept_snapshots
+	passed=2 failed=0 skipped=0 skips=()
+else
+	# New snapshots are accepted by a person, never by the run that made them.
+	export SNAPSHOOTER_STRICT_MODE=true
+fi
+
+for project in tests/*/*Tests.csproj; do run_tests "$project"; done
+check "format (dotnet format)" dotnet format "$solution" --no-restore --verify-no-changes || true
+check "generated documents are current" docs_are_current || true
+finish

@@ -1,0 +1,43 @@
+using System.Diagnostics;
+
+namespace KubeSkoop.Probes.TestKit;
+
+/// <summary>Waits for what happens soon, but never for ever.</summary>
+public static class Eventually
+{
+    /// <summary>How long to wait unless told otherwise.</summary>
+    public static TimeSpan DefaultTimeout { get; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Waits until <paramref name="condition"/> holds.</summary>
+    /// <param name="condition">Asked every few milliseconds.</param>
+    /// <param name="what">What is waited for, for the message.</param>
+    /// <param name="timeout">Default 10 s.</param>
+    /// <exception cref="TimeoutException">It did not come to hold in time.</exception>
+    public static Task TrueAsync(Func<bool> condition, string what, TimeSpan? timeout = null) =>
+        TrueAsync(() => Task.FromResult(condition()), () => what, timeout);
+
+    /// <summary>Waits until an asynchronous <paramref name="condition"/> holds.</summary>
+    public static Task TrueAsync(Func<Task<bool>> condition, string what, TimeSpan? timeout = null) =>
+        TrueAsync(condition, () => what, timeout);
+
+    /// <summary>Waits until <paramref name="read"/> gives <paramref name="expected"/>; the message says what it gave last.</summary>
+    public static Task EqualAsync<T>(T expected, Func<T> read, string what, TimeSpan? timeout = null)
+    {
+        T last = default!;
+        return TrueAsync(
+            () => Task.FromResult(EqualityComparer<T>.Default.Equals(last = read(), expected)),
+            () => $"{what} to be {expected}; it is {last}",
+            timeout);
+    }
+
+    private static async Task TrueAsync(Func<Task<bool>> condition, Func<string> what, TimeSpan? timeout)
+    {
+        TimeSpan limit = timeout ?? DefaultTimeout;
+        long began = Stopwatch.GetTimestamp();
+        for (int pause = 1; !await condition(); pause = Math.Min(pause * 2, 50))
+        {
+            if (Stopwatch.GetElapsedTime(began) > limit) throw new TimeoutException($"Waited {limit.TotalSeconds:0} s for {what()}.");
+            await Task.Delay(pause);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Net.Sockets;
+using Xunit;
+
+namespace KubeSkoop.Probes.TestKit;
+
+/// <summary>What a live test needs of its machine.</summary>
+[Flags]
+public enum Needs
+{
+    /// <summary>Linux.</summary>
+    None = 0,
+
+    /// <summary>The root user.</summary>
+    Root = 1,
+
+    /// <summary>Root, and a kernel that lets it make network namespaces with veth pairs.</summary>
+    NetNs = 2 | Root,
+
+    /// <summary>IPv6 in the kernel.</summary>
+    Ipv6 = 4,
+}
+
+/// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class LiveFactAttribute : FactAttribute
+{
+    /// <summary>A fact that needs <paramref name="needs"/> and the programs <paramref name="tools"/>.</summary>
+    public LiveFactAttribute(Needs needs = Needs.None, params string[] tools)
+    {
+        TestNeeds = needs;
+        Tools = tools;
+        if (Machine.Lacks(needs, tools) is { } reason) Skip = reason;
+    }
+
+    /// <summary>What the test needs.</summary>
+    public Needs TestNeeds { get; }
+
+    /// <summary>Programs the test needs.</summary>
+    [SuppressMessage("Performance", "CA1819:Properties should not return arrays", Justification = "An attribute's argument.")]
+    public string[] Tools { get; }
+}
+
+/// <summary>A theory that is skipped, with its reason, where the machine lacks what it needs.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class LiveTheoryAttribute : TheoryAttribute
+{
+    /// <summary>A theory that needs <paramref name="needs"/> and the programs <paramref name="tools"/>.</summary>
+    public LiveTheoryAttribute(Needs needs = Needs.None, params string[] tools)
+    {
+        TestNeeds = needs;
+        Tools = tools;
+        if (Machine.Lacks(needs, tools) is { } reason) Skip = reason;
+    }
+
+    /// <summary>What the test needs.</summary>
+    public Needs TestNeeds { get; }
+
+    /// <summary>Programs the test needs.</summary>
+    [SuppressMessage("Performance", "CA1819:Properties should not return arrays", Justification = "An attribute's argument.")]
+    public string[] Tools { get; }
+}
+
+/// <summary>What this machine can do.</summary>
+public static class Machine
+{
+    private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
+
+    /// <summary>Why a test with these needs cannot run here; <see langword="null"/> when it can.</summary>
+    public static string? Lacks(Needs needs, params string[] tools)
+    {
+        if (!OperatingSystem.IsLinux()) return "Needs Linux.";
+        if (needs.HasFlag(Needs.Root) && !Environment.IsPrivilegedProcess) return "Needs root: run the tests with sudo.";
+        foreach (string tool in tools)
+            if (!Command.Exists(tool)) return $"Needs the program '{tool}', which is not installed.";
+        if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
+        if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
+        return null;
+    }
+
+    // Asked once by trying: capabilities, seccomp and kernel options all have a say, and only the kernel knows the sum.
+    private static string? TryNetNs()
+    {
+        foreach (string tool in (string[])["ip", "unshare", "nsenter"])
+            if (!Command.Exists(tool)) return $"Needs the program '{tool}', which is not installed.";
+        CommandResult result = Command
+            .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])
+            .GetAwaiter().GetResult();
+        return result.ExitCode == 0 ? null : $"Needs network namespaces with veth pairs, which this machine refuses: {result.Error.Trim()}";
+    }
+}
