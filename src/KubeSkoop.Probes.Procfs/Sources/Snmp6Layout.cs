@@ -54,7 +54,7 @@ internal sealed class Snmp6Layout : ITableLayout
         while (at < text.Length)
         {
             if (++line > MostLines) return Failed(FaultKind.TooLarge, line, out fault);
-            if ((uint)expected >= (uint)order.Length || !text[at..].StartsWith(order[expected].Prefix))
+            if ((uint)expected >= (uint)order.Length || !order[expected].Begins(text[at..]))
             {
                 int end = text[at..].IndexOf((byte)'\n');
                 if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
@@ -107,7 +107,7 @@ internal sealed class Snmp6Layout : ITableLayout
     {
         for (int i = expected + 1; i < _order.Length; i++)
         {
-            if (!line.StartsWith(_order[i].Prefix)) continue;
+            if (!_order[i].Begins(line)) continue;
             expected = i; // the lines in between are absent in this namespace
             return true;
         }
@@ -145,5 +145,10 @@ internal sealed class Snmp6Layout : ITableLayout
     }
 
     /// <summary>A line's beginning up to the number, and where the number goes.</summary>
-    private readonly record struct Line(byte[] Prefix, ushort Slot);
+    private readonly record struct Line(byte[] Prefix, ushort Slot)
+    {
+        /// <summary>Whether the line is this one: no further blank before the number, and a number at all.</summary>
+        internal bool Begins(ReadOnlySpan<byte> text) =>
+            text.StartsWith(Prefix) && (uint)Prefix.Length < (uint)text.Length && text[Prefix.Length] is not ((byte)' ' or (byte)'\t' or (byte)'\n');
+    }
 }
