@@ -13,6 +13,10 @@ switch (args)
         return DailyComparison.Run(new Arguments(rest));
     case ["parsers", .. var rest]:
         return ParserComparison.Run(new Arguments(rest));
+    case ["scrape", .. var rest]:
+        return ScrapeComparison.Run(new Arguments(rest));
+    case ["scrape-server", .. var rest]:
+        return ScrapeServer.Run(new Arguments(rest));
     default:
         bool dry = args.Contains("--dry");
         // In this process: no build per benchmark, so that all of them run within a minute or two.
@@ -23,6 +27,6 @@ switch (args)
             .HideColumns(Column.Job, Column.Toolchain, Column.IterationCount, Column.LaunchCount, Column.WarmupCount, Column.RunStrategy, Column.UnrollFactor)
             .WithOptions(ConfigOptions.DisableOptimizationsValidator);
         string[] chosen = [.. args.Where(static a => a != "--dry")];
-        var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(chosen.Length == 0 ? ["--filter", "*", "--join"] : chosen, config);
+        var summaries = BenchmarkSwitcher.FromAssembly(typeof(Arguments).Assembly).Run(chosen.Length == 0 ? ["--filter", "*", "--join"] : chosen, config);
         return summaries.Any(static s => s.HasCriticalValidationErrors || s.Reports.Any(static r => !r.Success)) ? 1 : 0;
 }

@@ -19,6 +19,7 @@ public sealed partial class TestNamespace : IAsyncDisposable
     private static int _last;
 
     private readonly Process _resident;
+    private int _disposed;
 
     private TestNamespace(string? name, Process resident)
     {
@@ -176,8 +177,9 @@ public sealed partial class TestNamespace : IAsyncDisposable
     /// <summary>Ends the process and removes the namespace.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
         await EndProcessAsync();
-        _resident.Dispose();
+        Command.Close(_resident);
         if (Name is not null && File.Exists($"{BindDirectory}/{Name}")) await Command.OutputAsync("ip", "netns", "delete", Name);
     }
 
@@ -220,7 +222,7 @@ public sealed partial class TestNamespace : IAsyncDisposable
         catch
         {
             if (!resident.HasExited) resident.Kill();
-            resident.Dispose();
+            Command.Close(resident);
             throw;
         }
     }

@@ -25,11 +25,11 @@ internal sealed class Turns
 
     internal static Turn Measure(int passes, Action pass)
     {
-        long cpu = ThreadCpu.Nanoseconds();
+        long cpu = CpuClock.ThreadNanoseconds();
         long began = Stopwatch.GetTimestamp();
         for (int i = 0; i < passes; i++) pass();
         double wall = Stopwatch.GetElapsedTime(began).TotalNanoseconds;
-        return new Turn(wall / passes, (double)(ThreadCpu.Nanoseconds() - cpu) / passes);
+        return new Turn(wall / passes, (double)(CpuClock.ThreadNanoseconds() - cpu) / passes);
     }
 
     /// <summary>How many times the other's time this one takes: the median over turns.</summary>
@@ -50,15 +50,20 @@ internal sealed class Turns
     internal static void PrintRatio(string what, double ratio) => Print($"ratio {what}: {ratio:F2}");
 }
 
-/// <summary>CPU time of the calling thread, user and kernel.</summary>
-internal static partial class ThreadCpu
+/// <summary>CPU time, user and kernel.</summary>
+internal static partial class CpuClock
 {
-    private const int ClockThreadCpuTimeId = 3; // include/uapi/linux/time.h
+    private const int Process = 2; // include/uapi/linux/time.h
+    private const int Thread = 3;
 
-    internal static unsafe long Nanoseconds()
+    internal static long ProcessNanoseconds() => Read(Process);
+
+    internal static long ThreadNanoseconds() => Read(Thread);
+
+    private static unsafe long Read(int clock)
     {
         long* time = stackalloc long[2];
-        return ClockGetTime(ClockThreadCpuTimeId, time) == 0 ? time[0] * 1_000_000_000 + time[1] : 0;
+        return ClockGetTime(clock, time) == 0 ? time[0] * 1_000_000_000 + time[1] : 0;
     }
 
     [LibraryImport("libc", EntryPoint = "clock_gettime")]

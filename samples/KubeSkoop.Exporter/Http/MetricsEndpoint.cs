@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.IO.Pipelines;
 using KubeSkoop.Exporter.Metrics;
 
 namespace KubeSkoop.Exporter.Http;
@@ -8,6 +9,8 @@ internal sealed class MetricsEndpoint(IProbeManager manager, PrometheusWriter wr
 {
     // Below this the gzip header and the client's work outweigh what is saved on the wire.
     private const int SmallestToCompress = 1024;
+
+    private const int LargestPart = 1024 * 1024;
 
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly ScrapeBufferPool _buffers = new();
@@ -61,6 +64,28 @@ internal sealed class MetricsEndpoint(IProbeManager manager, PrometheusWriter wr
         }
         response.ContentLength = buffer.Length;
         if (!body) return;
-        for (int i = 0; i < buffer.SegmentCount; i++) await response.BodyWriter.WriteAsync(buffer.Segment(i), aborted);
+        await response.StartAsync(aborted);
+        for (int i = 0; i < buffer.SegmentCount;)
+        {
+            i = Copy(buffer, i, response.BodyWriter);
+            await response.BodyWriter.FlushAsync(aborted);
+        }
+    }
+
+    // The server copies smaller parts into blocks of 4 KB and sends those with lists that it makes anew each time; a part
+    // as large as this goes into one array of the shared pool and out in one call.
+    private static int Copy(ScrapeBuffer buffer, int segment, PipeWriter to)
+    {
+        int length = 0;
+        int end = segment;
+        while (end < buffer.SegmentCount && (length == 0 || length + buffer.Segment(end).Length <= LargestPart)) length += buffer.Segment(end++).Length;
+        Span<byte> part = to.GetSpan(length);
+        for (; segment < end; segment++)
+        {
+            buffer.Segment(segment).Span.CopyTo(part);
+            part = part[buffer.Segment(segment).Length..];
+        }
+        to.Advance(length);
+        return end;
     }
 }

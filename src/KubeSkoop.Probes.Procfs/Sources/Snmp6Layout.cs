@@ -102,7 +102,7 @@ internal sealed class Snmp6Layout : ITableLayout
         return false;
     }
 
-    /// <summary>Makes a line the expected one, learning it when it is new; false for a line that is not kept.</summary>
+    /// <summary>Makes a line the expected one, learning it when it is new (which alone allocates); false for a line that is not kept.</summary>
     private bool Find(ReadOnlySpan<byte> line, ref int expected)
     {
         for (int i = expected + 1; i < _order.Length; i++)
@@ -111,7 +111,11 @@ internal sealed class Snmp6Layout : ITableLayout
             expected = i; // the lines in between are absent in this namespace
             return true;
         }
+        return TryLearn(line, ref expected);
+    }
 
+    private bool TryLearn(ReadOnlySpan<byte> line, ref int expected)
+    {
         int end = line.IndexOfAny((byte)' ', (byte)'\t');
         if (end <= 0) return false;
         int number = end + line[end..].IndexOfAnyExcept((byte)' ', (byte)'\t');

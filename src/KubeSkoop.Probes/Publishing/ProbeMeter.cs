@@ -127,7 +127,7 @@ internal sealed class ProbeMeter : ISampleVisitor
                         break;
                     default:
                         owner._meter.CreateObservableCounter(metric.Name + ".bucket", () => ObserveBuckets(metric), "{observation}", metric.Description + " Cumulative, by upper bound 'le'.");
-                        owner._meter.CreateObservableCounter(metric.Name + ".count", () => ObserveHistogram(metric, ".count", static (h, _) => unchecked((long)h.Count)), "{observation}", metric.Description);
+                        owner._meter.CreateObservableCounter(metric.Name + ".count", () => ObserveHistogram(metric, ".count", static (h, _) => (long)(h.Count & long.MaxValue)), "{observation}", metric.Description);
                         owner._meter.CreateObservableCounter(metric.Name + ".sum", () => ObserveHistogram(metric, ".sum", static (h, scale) => h.Sum * scale), unit, metric.Description);
                         break;
                 }

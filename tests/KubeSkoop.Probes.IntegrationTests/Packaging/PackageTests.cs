@@ -1,0 +1,117 @@
+using System.Globalization;
+using System.IO.Compression;
+using System.Reflection.Metadata;
+using System.Text;
+using System.Xml.Linq;
+
+namespace KubeSkoop.Probes.IntegrationTests.Packaging;
+
+[Collection(PackagesGroup.Name)]
+public sealed class PackageTests(PackagesFixture packages)
+{
+    // Roslyn's kind of custom debug information for Source Link.
+    private static readonly Guid SourceLink = new("CC110556-A091-4D38-9FEC-25AB9A351A6A");
+
+    public static TheoryData<string> Names => [.. PackagesFixture.Names];
+
+    [LiveTheory(Needs.Sources)]
+    [MemberData(nameof(Names))]
+    public void A_package_has_readme_docs_licence_and_symbols(string name)
+    {
+        using ZipArchive package = ZipFile.OpenRead(Path.Combine(packages.Feed, $"{name}.{packages.Version}.nupkg"));
+        string[] files = [.. package.Entries.Select(static e => e.FullName)];
+        Assert.Contains("README.md", files);
+        Assert.Contains($"lib/net10.0/{name}.dll", files);
+        Assert.Contains($"lib/net10.0/{name}.xml", files);
+        XDocument docs = Load(package, $"lib/net10.0/{name}.xml");
+        Assert.NotEmpty(docs.Descendants("summary"));
+
+        XElement metadata = Load(package, $"{name}.nuspec").Root!.Elements().Single();
+        string? Text(string element) => metadata.Elements().SingleOrDefault(e => e.Name.LocalName == element)?.Value;
+        XElement licence = metadata.Elements().Single(static e => e.Name.LocalName == "license");
+        Assert.Equal(("Apache-2.0", "expression"), (licence.Value, licence.Attribute("type")?.Value));
+        Assert.Equal("README.md", Text("readme"));
+        Assert.Equal((name, packages.Version), (Text("id"), Text("version")));
+        Assert.True(Text("description")!.Length > 40);
+        // No package brings what only the build needs.
+        Assert.DoesNotContain(metadata.Descendants(), static e => e.Attribute("id")?.Value.Contains("Analyzers", StringComparison.Ordinal) == true);
+
+        using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(packages.Feed, $"{name}.{packages.Version}.snupkg"));
+        Assert.Contains($"lib/net10.0/{name}.pdb", symbols.Entries.Select(static e => e.FullName));
+    }
+
+    [LiveFact(Needs.Sources, "git")]
+    public async Task With_a_remote_the_package_names_it_and_its_symbols_link_to_the_sources()
+    {
+        // The checkout may have no remote; git reads one from the user's configuration as well, so it is given there.
+        DirectoryInfo home = Directory.CreateTempSubdirectory("kubeskoop-sourcelink-");
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(home.FullName, "git"));
+            const string remote = "https://github.com/example/kubeskoop-probes";
+            await File.WriteAllTextAsync(Path.Combine(home.FullName, "git", "config"), $"[remote \"origin\"]\n\turl = {remote}.git\n");
+            string own = (await Command.RunAsync("git", ["-C", Repository.Root, "remote", "get-url", "origin"])).Output.Trim();
+            await PackagesFixture.DotnetAsync(Repository.Root, new Dictionary<string, string?> { ["XDG_CONFIG_HOME"] = home.FullName },
+                "pack", "src/KubeSkoop.Probes", "-c", "Release", "-p:RunAnalyzers=false", "--artifacts-path", Path.Combine(home.FullName, "artifacts"), "-o", home.FullName);
+
+            using ZipArchive package = ZipFile.OpenRead(Path.Combine(home.FullName, $"KubeSkoop.Probes.{packages.Version}.nupkg"));
+            XElement repository = Load(package, "KubeSkoop.Probes.nuspec").Descendants().Single(static e => e.Name.LocalName == "repository");
+            string commit = (await Command.OutputAsync("git", "-C", Repository.Root, "rev-parse", "HEAD")).Trim();
+            Assert.Equal(("git", commit), (repository.Attribute("type")?.Value, repository.Attribute("commit")?.Value));
+            if (own.Length > 0) return; // then git takes the checkout's own, whatever it is
+            Assert.Equal(remote + ".git", repository.Attribute("url")?.Value);
+
+            using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(home.FullName, $"KubeSkoop.Probes.{packages.Version}.snupkg"));
+            using var pdb = new MemoryStream();
+            await using (Stream entry = symbols.GetEntry("lib/net10.0/KubeSkoop.Probes.pdb")!.Open()) await entry.CopyToAsync(pdb);
+            pdb.Position = 0;
+            using MetadataReaderProvider provider = MetadataReaderProvider.FromPortablePdbStream(pdb);
+            MetadataReader reader = provider.GetMetadataReader();
+            string[] links = [.. reader.CustomDebugInformation.Select(reader.GetCustomDebugInformation)
+                .Where(i => reader.GetGuid(i.Kind) == SourceLink).Select(i => Encoding.UTF8.GetString(reader.GetBlobBytes(i.Value)))];
+            Assert.Contains($"https://raw.githubusercontent.com/example/kubeskoop-probes/{commit}/*", Assert.Single(links), StringComparison.Ordinal);
+        }
+        finally
+        {
+            home.Delete(recursive: true);
+        }
+    }
+
+    [LiveFact(Needs.Sources | Needs.NetNs, "nstat")]
+    public async Task A_fresh_project_restores_the_packages_and_runs_a_probe()
+    {
+        string program = await packages.BuildAsync("Fresh", """
+            using KubeSkoop.Probes;
+            using KubeSkoop.Probes.Procfs.Probes.Tcp;
+
+            await using var tcp = await TcpProbe.StartNewAsync();
+            foreach (ref readonly var row in tcp.Sample())
+                Console.WriteLine($"{row.Namespace!.Inode} {row.Value.ActiveOpens}");
+            """, "KubeSkoop.Probes.Procfs");
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.TcpConnectionsAsync(5);
+        string output = await Command.OutputAsync(program);
+        string row = Assert.Single(output.Split('\n'), l => l.StartsWith(ns.Inode.ToString(CultureInfo.InvariantCulture) + " ", StringComparison.Ordinal));
+        Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{ns.Inode} 5"), row);
+        Assert.Equal(5ul, await ns.NstatAsync("TcpActiveOpens"));
+    }
+
+    [LiveFact(Needs.Sources)]
+    public async Task The_readmes_example_compiles_and_runs()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
+        string[] parts = readme.Split("```csharp\n");
+        Assert.True(parts.Length > 1, "README.md has no C# example.");
+        string example = parts[1][..parts[1].IndexOf("```", StringComparison.Ordinal)];
+        string program = await packages.BuildAsync("Readme", example, "KubeSkoop.Probes.Procfs", "Microsoft.Extensions.Hosting");
+        CommandResult result = await Command.RunAsync(program, []);
+        Assert.True(result.ExitCode == 0, result.Output + result.Error);
+        Assert.Contains("segments retransmitted", result.Output, StringComparison.Ordinal);
+    }
+
+    private static XDocument Load(ZipArchive archive, string entry)
+    {
+        using Stream stream = archive.GetEntry(entry)!.Open();
+        return XDocument.Load(stream);
+    }
+}

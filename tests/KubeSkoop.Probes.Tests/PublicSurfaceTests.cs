@@ -1,0 +1,37 @@
+using System.Reflection;
+using KubeSkoop.Probes.Procfs;
+using PublicApiGenerator;
+using Snapshooter.Xunit;
+
+namespace KubeSkoop.Probes.Tests;
+
+/// <summary>What others compile against. A change is a decision: the difference is read, then accepted.</summary>
+public sealed class PublicSurfaceTests
+{
+    private static readonly ApiGeneratorOptions Options = new()
+    {
+        IncludeAssemblyAttributes = false,
+        DenyNamespacePrefixes = [],
+        ExcludeAttributes = ["System.Runtime.CompilerServices.CompilerGeneratedAttribute", "System.CodeDom.Compiler.GeneratedCodeAttribute"],
+    };
+
+    [Fact]
+    public void Core() => Check(typeof(IProbe).Assembly);
+
+    [Fact]
+    public void Procfs() => Check(typeof(ProcfsOptions).Assembly);
+
+    private static void Check(Assembly assembly)
+    {
+        string name = assembly.GetName().Name!;
+        string surface = assembly.GeneratePublicApi(Options).ReplaceLineEndings("\n");
+        try
+        {
+            Snapshot.Match(surface, $"PublicSurface.{name}");
+        }
+        catch (Exception e)
+        {
+            Assert.Fail($"The public surface of {name} has changed. If that is meant, accept it with './test.sh --update-docs' and commit the snapshot.\n{e.Message}");
+        }
+    }
+}
