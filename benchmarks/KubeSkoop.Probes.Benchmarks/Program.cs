@@ -15,6 +15,8 @@ switch (args)
         return ParserComparison.Run(new Arguments(rest));
     case ["scrape", .. var rest]:
         return ScrapeComparison.Run(new Arguments(rest));
+    case ["node-exporter", .. var rest]:
+        return NodeExporterComparison.Run(new Arguments(rest));
     case ["scrape-server", .. var rest]:
         return ScrapeServer.Run(new Arguments(rest));
     default:

@@ -1,6 +1,8 @@
 using KubeSkoop.Probes;
 using KubeSkoop.Probes.Procfs;
+using KubeSkoop.Probes.Procfs.Probes.Fd;
 using KubeSkoop.Probes.Procfs.Probes.Icmp;
+using KubeSkoop.Probes.Procfs.Probes.Io;
 using KubeSkoop.Probes.Procfs.Probes.Ip;
 using KubeSkoop.Probes.Procfs.Probes.Ipvs;
 using KubeSkoop.Probes.Procfs.Probes.Mptcp;
@@ -24,6 +26,7 @@ public static class ProcfsServiceCollectionExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.AddProbeOptions(ProcfsOptions.SectionName, static (section, options) => section.Bind(options), configure);
+        builder.AddProbeOptions<FdOptions>(FdOptions.SectionName, static (section, options) => section.Bind(options));
         builder.Services.TryAddSingleton<ProcNamespaceSource>();
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
         builder.Services.TryAddSingleton<ProcNet>();
@@ -37,6 +40,8 @@ public static class ProcfsServiceCollectionExtensions
             .AddProbe<MptcpProbe>()
             .AddProbe<NetDevProbe>()
             .AddProbe<SoftnetProbe>()
-            .AddProbe<IpvsProbe>();
+            .AddProbe<IpvsProbe>()
+            .AddProbe<FdProbe>()
+            .AddProbe<IoProbe>();
     }
 }

@@ -14,12 +14,16 @@ internal ref struct DirectoryCursor
     private ReadOnlySpan<byte> _rest;
     private bool _ended;
 
-    internal DirectoryCursor(SafeFileHandle directory, Span<byte> buffer)
+    internal DirectoryCursor(SafeFileHandle directory, Span<byte> buffer, long position = 0)
     {
         _directory = directory;
         _buffer = buffer;
-        _ended = !Libc.Rewind(directory);
+        Position = position;
+        _ended = !Libc.Seek(directory, position);
     }
+
+    /// <summary>Where the walk goes on after this entry; for a walk that is broken off and taken up again.</summary>
+    internal long Position { get; private set; }
 
     /// <summary>The entry's name.</summary>
     internal ReadOnlySpan<byte> Name { get; private set; }
@@ -51,6 +55,7 @@ internal ref struct DirectoryCursor
         ReadOnlySpan<byte> name = _rest[NameOffset..length];
         int end = name.IndexOf((byte)0);
         Name = end < 0 ? name : name[..end];
+        Position = BinaryPrimitives.ReadInt64LittleEndian(_rest[8..]);
         _rest = _rest[length..];
         return true;
     }

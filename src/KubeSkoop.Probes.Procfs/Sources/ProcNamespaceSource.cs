@@ -50,6 +50,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     /// <summary>The host's procfs.</summary>
     internal string HostProc => _options.HostProc;
 
+    /// <summary>Names the pods.</summary>
+    internal IPodResolver Resolver => _resolver;
+
     /// <inheritdoc />
     public IDisposable Acquire()
     {
@@ -172,7 +175,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return opened;
     }
 
-    private SafeFileHandle OpenProc()
+    /// <summary>Opens the host's procfs.</summary>
+    internal SafeFileHandle OpenProc()
     {
         Span<byte> buffer = stackalloc byte[NulPath.MaxLength];
         SafeFileHandle proc = Libc.Open(Libc.AtCurrentDirectory, new NulPath(buffer).Append(_options.HostProc).Terminate(), Libc.OpenDirectory, out Errno error);
@@ -214,7 +218,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     }
 
     /// <summary>The number in <c>net:[4026531840]</c>, or 0.</summary>
-    private static uint ReadNamespaceLink(SafeFileHandle proc, ReadOnlySpan<byte> path, out Errno error)
+    internal static uint ReadNamespaceLink(SafeFileHandle proc, ReadOnlySpan<byte> path, out Errno error)
     {
         Span<byte> target = stackalloc byte[64];
         int length = Libc.ReadLink(proc, path, target, out error);

@@ -27,6 +27,7 @@ public sealed class ProcNet : IDisposable
         Snmp6 = new NetTable(namespaces, "snmp6", new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6), IPv6);
         Sockstat = new NetTable(namespaces, "sockstat", new SockstatLayout(SockRecord.Columns, SockRecord.NodeColumns));
         Sockstat6 = new NetTable(namespaces, "sockstat6", new SockstatLayout(SockRecord.Columns6));
+        Processes = new ProcProcesses(namespaces);
         IpvsStats = new NetTable(namespaces, "ip_vs_stats", new IpvsLayout(IpvsRecord.Columns));
     }
 
@@ -53,6 +54,9 @@ public sealed class ProcNet : IDisposable
     /// <summary><c>/proc/net/ip_vs_stats</c>: IPVS totals and rates.</summary>
     internal NetTable IpvsStats { get; }
 
+    /// <summary>The processes and whose they are.</summary>
+    internal ProcProcesses Processes { get; }
+
     /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<ProcNet, TProbe> make, CancellationToken cancellationToken)
         where TProbe : Probe
@@ -75,6 +79,7 @@ public sealed class ProcNet : IDisposable
         Sockstat.Dispose();
         Sockstat6.Dispose();
         IpvsStats.Dispose();
+        Processes.Dispose();
         Namespaces.Dispose();
     }
 }

@@ -54,7 +54,7 @@ internal sealed class Snmp6Layout : ITableLayout
         while (at < text.Length)
         {
             if (++line > MostLines) return Failed(FaultKind.TooLarge, line, out fault);
-            if ((uint)expected >= (uint)order.Length || !text[at..].StartsWith(order[expected].Prefix))
+            if ((uint)expected >= (uint)order.Length || !order[expected].Begins(text[at..]))
             {
                 int end = text[at..].IndexOf((byte)'\n');
                 if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
@@ -79,6 +79,15 @@ internal sealed class Snmp6Layout : ITableLayout
             if ((uint)at >= (uint)text.Length) return Failed(FaultKind.Truncated, line, out fault);
             if (text[at] != (byte)'\n' || at == began)
             {
+                if (at == began && text[at] is (byte)' ' or (byte)'\t')
+                {
+                    // More blanks than when the line was learned: it is learned again.
+                    at -= known.Prefix.Length;
+                    expected--;
+                    line--;
+                    _order = order = [.. order[..expected], .. order[(expected + 1)..]];
+                    continue;
+                }
                 if (known.Slot != Unwanted) return Failed(FaultKind.NotANumber, line, out fault);
                 int end = text[at..].IndexOf((byte)'\n');
                 if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
@@ -107,7 +116,7 @@ internal sealed class Snmp6Layout : ITableLayout
     {
         for (int i = expected + 1; i < _order.Length; i++)
         {
-            if (!line.StartsWith(_order[i].Prefix)) continue;
+            if (!_order[i].Begins(line)) continue;
             expected = i; // the lines in between are absent in this namespace
             return true;
         }
@@ -123,15 +132,19 @@ internal sealed class Snmp6Layout : ITableLayout
         ushort slot = SlotOf(line[..end]);
         if (slot == Unwanted && _order.Length >= MostKept) return false;
 
-        // The line may stand earlier in the order, or with other blanks: it has one place, this one.
-        byte[] prefix = line[..number].ToArray();
+        Place(line[..number].ToArray(), slot, ref expected);
+        return true;
+    }
+
+    // The line may stand earlier in the order, or with other blanks: it has one place, this one.
+    private void Place(byte[] prefix, ushort slot, ref int expected)
+    {
         var order = new List<Line>(_order);
         int before = order.FindIndex(l => Same(l, slot, prefix));
         if (before >= 0) order.RemoveAt(before);
         if (before >= 0 && before < expected) expected--;
         order.Insert(expected, new Line(prefix, slot));
         _order = [.. order];
-        return true;
     }
 
     private static bool Same(Line line, ushort slot, byte[] prefix) =>
@@ -145,5 +158,10 @@ internal sealed class Snmp6Layout : ITableLayout
     }
 
     /// <summary>A line's beginning up to the number, and where the number goes.</summary>
-    private readonly record struct Line(byte[] Prefix, ushort Slot);
+    private readonly record struct Line(byte[] Prefix, ushort Slot)
+    {
+        /// <summary>Whether the line is this one: no further blank before the number, and a number at all.</summary>
+        internal bool Begins(ReadOnlySpan<byte> text) =>
+            text.StartsWith(Prefix) && (uint)Prefix.Length < (uint)text.Length && text[Prefix.Length] is not ((byte)' ' or (byte)'\t' or (byte)'\n');
+    }
 }

@@ -9,6 +9,7 @@ internal static partial class Libc
     internal const int AtCurrentDirectory = -100;      // include/uapi/linux/fcntl.h
     internal const int OpenReadOnly = 0;
     internal const int OpenCloseOnExec = 0x80000;
+    internal const int OpenPath = 0x200000;            // a place in the tree, not the file itself
     internal static readonly int OpenDirectory = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000 : 0x10000;
 
     private static readonly int GetDents64Number = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 61 : 217;
@@ -83,14 +84,70 @@ internal static partial class Libc
         }
     }
 
-    /// <summary>Back to the first entry of a directory that is kept open.</summary>
-    internal static bool Rewind(SafeFileHandle directory) => LSeek(directory, 0, 0) == 0;
+    /// <summary>Goes to an entry of a directory that is kept open; 0 is the first.</summary>
+    internal static bool Seek(SafeFileHandle directory, long position) => LSeek(directory, position, 0) == position;
+
+    /// <summary>
+    /// Opens, reads and closes a file that the kernel writes in one piece; the number of bytes, or -1 and the error. For
+    /// files of which there are too many to keep open: no handle is made, so nothing is allocated.
+    /// </summary>
+    internal static unsafe int ReadOnce(SafeFileHandle directory, ReadOnlySpan<byte> nulTerminatedPath, Span<byte> buffer, out Errno error)
+    {
+        int file = OpenAtRaw(directory, in MemoryMarshal.GetReference(nulTerminatedPath), OpenReadOnly | OpenCloseOnExec, 0);
+        if (file < 0)
+        {
+            error = (Errno)Marshal.GetLastPInvokeError();
+            return -1;
+        }
+        fixed (byte* p = buffer)
+        {
+            nint read;
+            do
+            {
+                read = PReadRaw(file, p, (nuint)buffer.Length, 0);
+                error = read < 0 ? (Errno)Marshal.GetLastPInvokeError() : Errno.None;
+            }
+            while (error == Errno.Interrupted);
+            _ = Close(file);
+            return (int)read;
+        }
+    }
+
+    /// <summary>
+    /// Makes an open handle stand for another file (dup3). One handle serves to open any number of files one after the
+    /// other, without an allocation for each.
+    /// </summary>
+    internal static bool Reopen(SafeFileHandle slot, SafeFileHandle directory, ReadOnlySpan<byte> nulTerminatedPath, int flags, out Errno error)
+    {
+        int file = OpenAtRaw(directory, in MemoryMarshal.GetReference(nulTerminatedPath), flags | OpenCloseOnExec, 0);
+        if (file < 0)
+        {
+            error = (Errno)Marshal.GetLastPInvokeError();
+            return false;
+        }
+        bool ok = Dup3(file, slot, OpenCloseOnExec) >= 0;
+        error = ok ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+        _ = Close(file);
+        return ok;
+    }
 
     [LibraryImport("libc", EntryPoint = "openat", SetLastError = true)]
     private static partial SafeFileHandle OpenAt(int directory, in byte path, int flags, int mode);
 
     [LibraryImport("libc", EntryPoint = "openat", SetLastError = true)]
     private static partial SafeFileHandle OpenAt(SafeFileHandle directory, in byte path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "openat", SetLastError = true)]
+    private static partial int OpenAtRaw(SafeFileHandle directory, in byte path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "pread", SetLastError = true)]
+    private static unsafe partial nint PReadRaw(int file, byte* buffer, nuint count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "dup3", SetLastError = true)]
+    private static partial int Dup3(int file, SafeFileHandle slot, int flags);
+
+    [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
+    private static partial int Close(int file);
 
     [LibraryImport("libc", EntryPoint = "pread", SetLastError = true)]
     private static unsafe partial nint PRead(SafeFileHandle file, byte* buffer, nuint count, long offset);

@@ -2,18 +2,17 @@ using System.Globalization;
 using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
-using Microsoft.Extensions.Options;
 
 namespace KubeSkoop.Probes.Procfs.Probes.Softnet;
 
 /// <summary>The receive softirq of each CPU, once for the node, from <c>/proc/net/softnet_stat</c>.</summary>
-/// <remarks>Makes a stopped probe.</remarks>
-public sealed class SoftnetProbe(IOptions<ProcfsOptions>? options = null, TimeProvider? clock = null) : MetricProbe<SoftnetRecord>(About, clock)
+/// <remarks>Makes a stopped probe that looks where the other probes of the package do.</remarks>
+public sealed class SoftnetProbe(ProcNet net, TimeProvider? clock = null) : MetricProbe<SoftnetRecord>(About, clock)
 {
     private const int MostCpus = 16 * 1024;
     private const string OnlineFile = "/sys/devices/system/cpu/online";
 
-    private readonly ProcfsOptions _options = options?.Value ?? new ProcfsOptions();
+    private readonly ProcfsOptions _options = net.Options;
     private readonly ReadBuffer _buffer = new();
     private readonly ReadBuffer _onlineBuffer = new();
     private readonly List<Cpu?> _cpus = [];
@@ -49,12 +48,8 @@ public sealed class SoftnetProbe(IOptions<ProcfsOptions>? options = null, TimePr
     public override MetricTable<SoftnetRecord> Metrics => SoftnetRecord.Metrics;
 
     /// <summary>A started probe, for programs without a container.</summary>
-    public static async Task<SoftnetProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        var probe = new SoftnetProbe(Options.Create(options ?? new ProcfsOptions()));
-        await probe.StartAsync(cancellationToken).ConfigureAwait(false);
-        return probe;
-    }
+    public static Task<SoftnetProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
+        ProcNet.StartAsync(options, static net => new SoftnetProbe(net), cancellationToken);
 
     /// <inheritdoc />
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Compares with a peer, in one run; the last lines are "ratio <what>: <number>", the most important one last.
+#   ./bench.sh <name> [--quick]   one comparison; --quick only shows that it works
+#   ./bench.sh list               their names
+#   ./bench.sh parts [...]        the parts, by BenchmarkDotNet (arguments are its own; --dry runs each once)
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$root"
+# shellcheck source=scripts/prerequisites.sh
+. scripts/prerequisites.sh
+
+names=(daily parsers scrape node-exporter)
+project=benchmarks/KubeSkoop.Probes.Benchmarks
+program=$root/$project/bin/Release/net10.0/KubeSkoop.Probes.Benchmarks.dll
+exporter=$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter.dll
+native=$root/artifacts/bench
+limit=300
+
+usage() {
+	sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	printf 'names: %s\n' "${names[*]}"
+}
+
+build() {
+	local log missing
+	missing=$(need_tools gcc:gcc)
+	[[ -z $missing ]] || { say "Missing: $missing"; exit 1; }
+	need_sdk
+	mkdir -p "$native"
+	log=$(mktemp)
+	for source in benchmarks/native/*.c; do
+		gcc -O2 -Wall -Wextra -Werror -o "$native/$(basename "$source" .c)" "$source"
+	done
+	say "Building the benchmarks ..."
+	dotnet build "$project" -c Release -v quiet -nologo -clp:NoSummary >"$log" 2>&1 </dev/null || { cat "$log" >&2; rm -f "$log"; exit 1; }
+	rm -f "$log"
+}
+
+# In a pid namespace of its own: it sees only what it makes, and all of that ends with it.
+run_apart() {
+	if [[ $EUID -ne 0 ]]; then
+		say "'$name' makes namespaces of its own and needs root. Run it with sudo."
+		exit 1
+	fi
+	timeout --kill-after=5 "$limit" unshare --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
+}
+
+# Debian's node_exporter, unpacked beside the build: nothing is installed or started on this machine.
+node_exporter() {
+	local found
+	if found=$(command -v prometheus-node-exporter); then
+		printf '%s\n' "$found"
+		return
+	fi
+	found=$native/node-exporter/usr/bin/prometheus-node-exporter
+	if [[ ! -x $found ]]; then
+		say "Fetching Debian's prometheus-node-exporter ..."
+		(
+			cd "$native"
+			rm -f prometheus-node-exporter_*.deb
+			apt-get download -qq prometheus-node-exporter || { apt-get update -qq && apt-get download -qq prometheus-node-exporter; }
+			dpkg -x prometheus-node-exporter_*.deb node-exporter
+		) >&2 </dev/null || {
+			say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."
+			return 1
+		}
+	fi
+	printf '%s\n' "$found"
+}
+
+name=${1:-}
+[[ $# -eq 0 ]] || shift
+case $name in
+list) printf '%s\n' "${names[@]}" ;;
+daily)
+	build
+	run_apart daily --native "$native" "$@"
+	;;
+parsers)
+	build
+	timeout --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@"
+	;;
+scrape)
+	build
+	timeout --kill-after=5 "$limit" dotnet "$program" scrape "$@"
+	;;
+node-exporter)
+	build
+	peer=$(node_exporter)
+	run_apart node-exporter --node-exporter "$peer" --exporter "$exporter" "$@"
+	;;
+parts)
+	build
+	cd "$native"
+	exec dotnet "$program" "$@"
+	;;
+"" | -h | --help) usage ;;
+*)
+	say "There is no comparison '$name'."
+	usage >&2
+	exit 2
+	;;
+esac

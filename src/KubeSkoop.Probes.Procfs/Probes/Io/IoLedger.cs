@@ -1,0 +1,254 @@
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Procfs.Sources;
+
+namespace KubeSkoop.Probes.Procfs.Probes.Io;
+
+/// <summary>Reads one process's numbers as of now.</summary>
+internal interface IIoReader
+{
+    /// <summary>The process's I/O; false when it is gone or refused.</summary>
+    bool TryRead(ProcProcess process, out IoNumbers numbers);
+
+    /// <summary>The process's <c>stat</c>; false when it is gone.</summary>
+    bool TryReadStat(ProcProcess process, out ProcStat stat);
+}
+
+/// <summary>
+/// Adds up the I/O of processes per group so that a process's end takes nothing away, and nothing is counted twice.
+/// </summary>
+/// <remarks>
+/// <para>
+/// The kernel counts per process, and a process's numbers never go down. When a process is waited for, the kernel adds all
+/// its numbers, and those of the children it had waited for itself, to its parent's (kernel/exit.c, wait_task_zombie, in one critical section: signal-&gt;ioac together
+/// with cmin_flt). When nobody waits, because the parent ignores SIGCHLD, they are lost. A sum over living processes would
+/// therefore fall at the end of the second kind, and move from one group to another at the end of the first
+/// kind when the parent is in another group, as the runtime's shim is.
+/// </para>
+/// <para>
+/// So a group's account gets the differences of each of its processes between two samples. What a departed process was
+/// last seen with stays in its group's account. If a parent has absorbed it, the parent's difference holds it once more, and it is
+/// taken from the account of the parent's group. Whether it was absorbed is told by the parent's count of its children's page faults (cmin_flt), which
+/// grows by at least the faults the process was last seen with in the very moment its I/O is absorbed, and which the parent's own work does not move.
+/// The living ancestors of departed processes are read again after all others, their I/O between two equal
+/// readings of cmin_flt, so that both are of one moment.
+/// </para>
+/// <para>
+/// What remains: I/O between a process's last sample and its end goes to the group of the parent that waits for it, and is
+/// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
+/// for them. An account can be ahead for one sample, when a child ends between the readings of itself and of a parent with a
+/// higher pid; what is published stands still until the account has caught up, and never goes down.
+/// </para>
+/// </remarks>
+internal sealed class IoLedger
+{
+    private const int ReadsUntilStill = 3;
+    private const int MostAncestors = 64;
+
+    private readonly Dictionary<ProcGroup, IoAccount> _accounts = [];
+    private readonly Dictionary<int, Entry> _entries = [];
+    private readonly Dictionary<int, Entry> _departedById = [];
+    private readonly List<Entry> _departed = [];
+
+    /// <summary>A group's account; <see langword="null"/> for one without a process so far.</summary>
+    internal IoAccount? Of(ProcGroup group) => _accounts.GetValueOrDefault(group);
+
+    /// <summary>Forgets everything.</summary>
+    internal void Clear()
+    {
+        _accounts.Clear();
+        _entries.Clear();
+    }
+
+    /// <summary>Takes a sample: <paramref name="processes"/> in the order of their numbers, so that parents come before their children.</summary>
+    internal void Take(List<ProcProcess> processes, IIoReader reader)
+    {
+        _departed.Clear();
+        _departedById.Clear();
+        foreach ((int id, Entry entry) in _entries)
+        {
+            if (!entry.Process.Gone) continue;
+            _entries.Remove(id);
+            Depart(entry);
+        }
+        foreach (ProcProcess process in processes)
+        {
+            if (process.Group is not { } group) continue;
+            if (reader.TryRead(process, out IoNumbers now))
+            {
+                ref Entry? entry = ref CollectionsMarshal.GetValueRefOrAddDefault(_entries, process.Id, out _);
+                entry ??= new Entry(process);
+                Learn(entry, AccountOf(group), now, process.Stat);
+            }
+            else if (reader.TryReadStat(process, out _))
+            {
+                continue; // refused, not gone
+            }
+            else if (_entries.Remove(process.Id, out Entry? gone))
+            {
+                Depart(gone);
+            }
+        }
+        if (_departed.Count > 0) SettleDeparted(reader);
+        foreach (Entry entry in _entries.Values)
+        {
+            // Faults that this sample could not explain may be those of a child that was there when it was looked at, and gone when its parent was.
+            entry.Budget = Math.Min(entry.Budget, entry.NewChildFaults);
+            entry.NewChildFaults = 0;
+        }
+        ForgetEnded();
+    }
+
+    private void Depart(Entry entry)
+    {
+        _departed.Add(entry);
+        _departedById.TryAdd(entry.Process.Id, entry);
+    }
+
+    private static void Learn(Entry entry, IoAccount account, in IoNumbers now, in ProcStat stat)
+    {
+        account.Add(now, entry.Last);
+        entry.Account = account;
+        entry.Last = now;
+        entry.ParentId = stat.ParentId;
+        entry.HasEnded = stat.HasEnded;
+        entry.Faults = stat.MinorFaults + stat.ChildMinorFaults;
+        if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults)
+        {
+            entry.NewChildFaults += stat.ChildMinorFaults - entry.ChildFaults;
+            entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
+        }
+        entry.ChildFaults = stat.ChildMinorFaults;
+        entry.Known = true;
+        entry.Still = false;
+    }
+
+    private void SettleDeparted(IIoReader reader)
+    {
+        // Children of the living first: what is left of their parents' budget may be that of their own children.
+        foreach (Entry departed in _departed)
+            if (!_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+        foreach (Entry departed in _departed)
+            if (_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+    }
+
+    /// <summary>Takes a departed process's I/O back from who has absorbed it.</summary>
+    private void Settle(Entry departed, IIoReader reader)
+    {
+        if (departed.Account is null) return;
+        int id = departed.ParentId;
+        for (int n = 0; n < MostAncestors && id > 0; n++)
+        {
+            if (_departedById.TryGetValue(id, out Entry? between) && between != departed)
+            {
+                id = between.ParentId; // ended too: who waited for it, or took over its children, is above
+                continue;
+            }
+            if (!_entries.TryGetValue(id, out Entry? ancestor) || ancestor.Account is null) return;
+            ReadStill(ancestor, reader);
+            if (ancestor.Budget >= Math.Max(1, departed.Faults))
+            {
+                ancestor.Budget -= departed.Faults;
+                ancestor.Account.TakeBack(departed.Last);
+                return;
+            }
+            // A parent that lives and has not waited for it: nobody has. One that is a zombie has lost its children to an ancestor.
+            if (id == departed.ParentId && !ancestor.HasEnded) return;
+            id = ancestor.ParentId;
+        }
+    }
+
+    /// <summary>Reads a process again, its I/O and its children's faults as of one moment.</summary>
+    private static void ReadStill(Entry entry, IIoReader reader)
+    {
+        if (entry.Still) return;
+        entry.Still = true;
+        if (!reader.TryReadStat(entry.Process, out ProcStat before)) return;
+        for (int i = 0; i < ReadsUntilStill; i++)
+        {
+            if (!reader.TryRead(entry.Process, out IoNumbers numbers) || !reader.TryReadStat(entry.Process, out ProcStat after)) return;
+            bool still = before.ChildMinorFaults == after.ChildMinorFaults;
+            if (still || i == ReadsUntilStill - 1)
+            {
+                Learn(entry, entry.Account!, numbers, after);
+                entry.Still = true;
+                return;
+            }
+            before = after;
+        }
+    }
+
+    private IoAccount AccountOf(ProcGroup group)
+    {
+        ref IoAccount? account = ref CollectionsMarshal.GetValueRefOrAddDefault(_accounts, group, out _);
+        return account ??= new IoAccount();
+    }
+
+    private void ForgetEnded()
+    {
+        foreach (ProcGroup group in _accounts.Keys)
+            if (group.Ended) _accounts.Remove(group);
+    }
+
+    /// <summary>What is known of one process.</summary>
+    private sealed class Entry(ProcProcess process)
+    {
+        internal ProcProcess Process => process;
+
+        internal bool Known { get; set; }
+
+        internal IoAccount? Account { get; set; }
+
+        internal IoNumbers Last;
+
+        internal int ParentId { get; set; }
+
+        /// <summary>A zombie.</summary>
+        internal bool HasEnded { get; set; }
+
+        /// <summary>Page faults it had when its I/O was last read, or before.</summary>
+        internal ulong Faults { get; set; }
+
+        internal ulong ChildFaults { get; set; }
+
+        internal ulong NewChildFaults { get; set; }
+
+        /// <summary>Its children's faults that no departed child accounts for yet.</summary>
+        internal ulong Budget { get; set; }
+
+        /// <summary>Read again in this sample, for the sake of a departed child.</summary>
+        internal bool Still { get; set; }
+    }
+}
+
+/// <summary>The I/O of one group.</summary>
+internal sealed class IoAccount
+{
+    private IoNumbers _exact;
+    private IoNumbers _published;
+
+    /// <summary>What the account holds; may be ahead or behind for a sample.</summary>
+    internal ref readonly IoNumbers Exact => ref _exact;
+
+    /// <summary>What is published: what the account has ever reached, so that it never goes down.</summary>
+    internal ref readonly IoNumbers Published => ref _published;
+
+    internal void Add(in IoNumbers now, in IoNumbers before)
+    {
+        for (int i = 0; i < IoNumbers.Count; i++) _exact[i] = unchecked(_exact[i] + now[i] - before[i]);
+    }
+
+    internal void TakeBack(in IoNumbers absorbed)
+    {
+        for (int i = 0; i < IoNumbers.Count; i++) _exact[i] = unchecked(_exact[i] - absorbed[i]);
+    }
+
+    /// <summary>Ends a sample.</summary>
+    internal void Publish()
+    {
+        for (int i = 0; i < IoNumbers.Count; i++)
+        {
+            // Taken back before it was seen added, an account may be below zero for a moment.
+            if ((long)_exact[i] > (long)_published[i]) _published[i] = _exact[i];
+        }
+    }
+}

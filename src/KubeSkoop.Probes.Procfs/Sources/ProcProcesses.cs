@@ -1,0 +1,413 @@
+using System.Buffers.Text;
+using KubeSkoop.Probes.Procfs.Interop;
+using KubeSkoop.Probes.Procfs.Text;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Procfs.Sources;
+
+/// <summary>
+/// The machine's processes and whose they are, walked at most once per round for all probes that look into processes.
+/// Thread group leaders only: every thread shows the whole process's descriptors and I/O.
+/// </summary>
+/// <remarks>
+/// The directory <c>/proc/PID</c> of each process is kept open (as a path, which pins nothing): whatever is opened below it belongs to this very process, also when its
+/// number has been given to another one meanwhile. Who a process belongs to, its network namespace and in the host's its
+/// cgroup, is read when it is found and looked at again now and then.
+/// </remarks>
+internal sealed class ProcProcesses : IDisposable
+{
+    private const int WalksBetweenLooks = 16;
+    private const int LooksAtOnce = 3; // a process often moves (unshare, setns, exec) just after it was found
+    private const int MostProcesses = 4 * 1024 * 1024; // PID_MAX_LIMIT
+
+    private readonly ProcNamespaceSource _source;
+    private readonly byte[] _directoryBuffer = new byte[32 * 1024];
+    private readonly byte[] _text = new byte[16 * 1024];
+    private readonly Dictionary<int, ProcProcess> _byId = [];
+    private readonly Dictionary<uint, ProcGroup> _byInode = [];
+    private readonly Dictionary<PodIdentity, ProcGroup> _hostPods = [];
+    private readonly Dictionary<string, ProcCgroup> _cgroups = [];
+    private readonly List<ProcGroup> _groups = [];
+    private List<ProcProcess> _processes = [];
+    private List<ProcProcess> _next = [];
+    private IReadOnlyList<NetworkNamespace>? _snapshot;
+    private IDisposable? _lease;
+    private SafeFileHandle? _proc;
+    private string? _deniedProblem;
+    private long _round;
+    private int _walk;
+    private int _denied;
+    private int _vanished;
+    private int _malformed;
+    private int _users;
+
+    internal ProcProcesses(ProcNamespaceSource source) => _source = source;
+
+    /// <summary>Held while the processes are used.</summary>
+    internal Lock Gate { get; } = new();
+
+    /// <summary>Who processes belong to, as of the last walk: a namespace, or a pod in the host's.</summary>
+    internal List<ProcGroup> Groups => _groups;
+
+    internal void Acquire()
+    {
+        lock (Gate)
+        {
+            if (_users == 0)
+            {
+                _lease = _source.Acquire();
+                _proc = _source.OpenProc();
+            }
+            _users++;
+        }
+    }
+
+    internal void Release()
+    {
+        lock (Gate)
+        {
+            if (_users == 0 || --_users > 0) return;
+            foreach (ProcProcess process in _processes) process.Leave();
+            _processes.Clear();
+            _next.Clear();
+            _byId.Clear();
+            _byInode.Clear();
+            _hostPods.Clear();
+            _cgroups.Clear();
+            _groups.Clear();
+            _snapshot = null;
+            _round = 0;
+            _proc?.Dispose();
+            _proc = null;
+            _lease?.Dispose();
+            _lease = null;
+        }
+    }
+
+    /// <summary>The user processes there are in this round, in the order of their numbers; under <see cref="Gate"/>.</summary>
+    internal List<ProcProcess> Walk<TRecord>(SampleBatch<TRecord> batch)
+        where TRecord : struct
+    {
+        if (_round != batch.Round.Id)
+        {
+            Walk();
+            _round = batch.Round.Id;
+        }
+        for (int i = 0; i < _vanished; i++) batch.Skip(SkipReason.Vanished);
+        for (int i = 0; i < _denied; i++) batch.Skip(SkipReason.Denied, _deniedProblem);
+        for (int i = 0; i < _malformed; i++) batch.Skip(SkipReason.Malformed, "/proc/<pid>/stat has not the expected form");
+        return _processes;
+    }
+
+    /// <summary>Reads <c>stat</c> again, for who needs it as of now.</summary>
+    internal bool TryReadStat(ProcProcess process, out ProcStat stat)
+    {
+        stat = default;
+        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out _);
+        return length > 0 && ProcStatParser.TryParse(_text.AsSpan(0, length), out stat, out _) == FaultKind.None && stat.StartTime == process.Stat.StartTime;
+    }
+
+    public void Dispose()
+    {
+        lock (Gate)
+        {
+            _users = Math.Min(_users, 1);
+            Release();
+        }
+    }
+
+    private void Walk()
+    {
+        _walk++;
+        _denied = _vanished = _malformed = 0;
+        FollowNamespaces();
+        _next.Clear();
+        bool ordered = true;
+        int last = 0, seen = 0;
+        var entries = new DirectoryCursor(_proc!, _directoryBuffer);
+        while (entries.MoveNext() && _next.Count < MostProcesses)
+        {
+            if (!Utf8Parser.TryParse(entries.Name, out int pid, out int used) || used != entries.Name.Length || pid <= 0) continue;
+            ProcProcess? process = Look(pid, entries.Name);
+            if (process is null || process.SeenIn == _walk) continue;
+            process.SeenIn = _walk;
+            seen++;
+            if (process.Stat.IsKernelThread) continue; // no descriptors, and no namespace of its own
+            ordered &= pid > last;
+            last = pid;
+            _next.Add(process);
+        }
+        if (_byId.Count != seen)
+        {
+            foreach ((int id, ProcProcess process) in _byId)
+            {
+                if (process.SeenIn == _walk) continue;
+                _byId.Remove(id);
+                Forget(process);
+            }
+        }
+        if (!ordered) _next.Sort(static (a, b) => a.Id.CompareTo(b.Id));
+        (_processes, _next) = (_next, _processes);
+        FollowGroups();
+    }
+
+    /// <summary>The process with this number, as of now; <see langword="null"/> for one that is gone or refused.</summary>
+    private ProcProcess? Look(int pid, ReadOnlySpan<byte> name)
+    {
+        if (_byId.TryGetValue(pid, out ProcProcess? known))
+        {
+            if (Refresh(known)) return known;
+            // Gone since the last walk, and the number belongs to another process, or to none.
+            _byId.Remove(pid);
+            Forget(known);
+        }
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        SafeFileHandle directory = Libc.Open(_proc!, new NulPath(path).Append(name).Terminate(), Libc.OpenPath | Libc.OpenDirectory, out Errno error);
+        if (error != Errno.None)
+        {
+            directory.Dispose();
+            Missed(error);
+            return null;
+        }
+        var process = new ProcProcess(pid, directory);
+        int length = Libc.ReadOnce(directory, "stat\0"u8, _text, out error);
+        if (length <= 0 || ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat stat, out ReadOnlySpan<byte> command) != FaultKind.None)
+        {
+            directory.Dispose();
+            if (length > 0) _malformed++;
+            else Missed(error);
+            return null;
+        }
+        process.Stat = stat;
+        process.Named(command);
+        if (!stat.IsKernelThread) LookWhose(process);
+        _byId.Add(pid, process);
+        return process;
+    }
+
+    private bool Refresh(ProcProcess process)
+    {
+        if (process.Stat.IsKernelThread && process.WalksUntilLook-- > 0) return true; // there are thousands on large machines
+        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out _);
+        if (length <= 0) return false;
+        // What cannot be parsed now could be at first: keep what is known.
+        if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat stat, out ReadOnlySpan<byte> command) != FaultKind.None) return true;
+        if (stat.StartTime != process.Stat.StartTime) return false;
+        process.Stat = stat;
+        process.Named(command);
+        if (stat.IsKernelThread) process.WalksUntilLook = WalksBetweenLooks;
+        else if (process.WalksUntilLook-- <= 0 || process.Group is null) LookWhose(process);
+        else if (process.Denied) _denied++;
+        return true;
+    }
+
+    private void LookWhose(ProcProcess process)
+    {
+        process.WalksUntilLook = process.Looks++ < LooksAtOnce ? 0 : WalksBetweenLooks - 1;
+        uint inode = ProcNamespaceSource.ReadNamespaceLink(process.Directory, "ns/net\0"u8, out Errno error);
+        process.Denied = inode == 0 && error is Errno.AccessDenied or Errno.NotPermitted;
+        if (process.Denied)
+        {
+            _denied++;
+            _deniedProblem ??= $"{_source.HostProc}/<pid>/ns/net of other users' processes: {error.Describe()}";
+        }
+        if (inode == 0)
+        {
+            // A zombie has left its namespace, but its numbers are still the group's.
+            if (!process.Stat.HasEnded) process.Group = null;
+            return;
+        }
+        if (!_byInode.TryGetValue(inode, out ProcGroup? group))
+        {
+            process.Group = null; // found at the source's next look
+            return;
+        }
+        if (group.Namespace.IsHost && PodOf(process) is { } pod)
+        {
+            if (!_hostPods.TryGetValue(pod, out ProcGroup? podGroup))
+            {
+                podGroup = new ProcGroup(group.Namespace, pod);
+                _hostPods.Add(pod, podGroup);
+                _groups.Add(podGroup);
+            }
+            group = podGroup;
+        }
+        process.Group = group;
+    }
+
+    /// <summary>The pod of a process in the host's network namespace, by its cgroup.</summary>
+    private PodIdentity? PodOf(ProcProcess process)
+    {
+        int length = Libc.ReadOnce(process.Directory, "cgroup\0"u8, _text, out _);
+        if (length <= 0 || length == _text.Length || !ProcCgroupParser.TryParse(_text.AsSpan(0, length), out ReadOnlySpan<byte> path)) return process.Cgroup?.Pod;
+        if (process.Cgroup is null || !path.SequenceEqual(process.Cgroup.Bytes))
+        {
+            process.LeaveCgroup(_cgroups);
+            string text = KernelText.Decode(path);
+            if (!_cgroups.TryGetValue(text, out ProcCgroup? cgroup))
+            {
+                cgroup = new ProcCgroup(text, path.ToArray()) { Pod = _source.Resolver.ResolveCgroup(text), AskedIn = _walk };
+                _cgroups.Add(text, cgroup);
+            }
+            cgroup.Processes++;
+            process.Cgroup = cgroup;
+        }
+        else if (process.Cgroup.Pod is null && _walk - process.Cgroup.AskedIn >= WalksBetweenLooks)
+        {
+            process.Cgroup.AskedIn = _walk; // a pod that was not known yet may be known now
+            process.Cgroup.Pod = _source.Resolver.ResolveCgroup(process.Cgroup.Path);
+        }
+        return process.Cgroup.Pod;
+    }
+
+    private void Forget(ProcProcess process)
+    {
+        process.LeaveCgroup(_cgroups);
+        process.Leave();
+    }
+
+    private void FollowNamespaces()
+    {
+        IReadOnlyList<NetworkNamespace> current = _source.Current;
+        if (ReferenceEquals(current, _snapshot)) return;
+        _snapshot = current;
+        foreach (ProcGroup group in _groups) group.Ended = true;
+        foreach (NetworkNamespace ns in current)
+        {
+            if (_byInode.TryGetValue(ns.Inode, out ProcGroup? group) && group.Namespace == ns)
+            {
+                group.Ended = false;
+                continue;
+            }
+            group = new ProcGroup(ns, null);
+            _byInode[ns.Inode] = group;
+            _groups.Add(group);
+        }
+        foreach (ProcGroup group in _hostPods.Values) group.Ended = group.Namespace.Ended.IsCancellationRequested;
+    }
+
+    // A pod in the host's namespace has no end of its own: it ends some walks after its last process.
+    private void FollowGroups()
+    {
+        foreach (ProcGroup group in _groups) group.Processes = 0;
+        foreach (ProcProcess process in _processes)
+            if (process.Group is { } group) group.Processes++;
+        for (int i = _groups.Count - 1; i >= 0; i--)
+        {
+            ProcGroup group = _groups[i];
+            group.EmptyWalks = group.Processes > 0 ? 0 : group.EmptyWalks + 1;
+            if (group.Processes > 0) group.Used = true;
+            if (group.Pod is not null && group.EmptyWalks > WalksBetweenLooks) group.Ended = true;
+            if (!group.Ended) continue;
+            if (group.Pod is { } pod) _hostPods.Remove(pod);
+            else if (_byInode.TryGetValue(group.Namespace.Inode, out ProcGroup? now) && now == group) _byInode.Remove(group.Namespace.Inode);
+            _groups.RemoveAt(i);
+        }
+        for (int i = 0; i < _groups.Count; i++) _groups[i].Index = i;
+    }
+
+    private void Missed(Errno error)
+    {
+        if (error.MeansVanished() || error == Errno.None)
+        {
+            _vanished++;
+            return;
+        }
+        _denied++;
+        _deniedProblem ??= $"{_source.HostProc}/<pid>: {error.Describe()}";
+    }
+}
+
+/// <summary>Who processes belong to: a network namespace, or a pod that shares the host's.</summary>
+internal sealed class ProcGroup(NetworkNamespace ns, PodIdentity? pod)
+{
+    internal NetworkNamespace Namespace => ns;
+
+    /// <summary>The pod, where the namespace does not tell.</summary>
+    internal PodIdentity? Pod => pod;
+
+    internal SampleSubject Subject { get; } = pod is null ? ns.Subject : new SampleSubject(ns, pod);
+
+    /// <summary>Its place in the list of groups, as of the last walk.</summary>
+    internal int Index { get; set; }
+
+    /// <summary>Living processes and zombies.</summary>
+    internal int Processes { get; set; }
+
+    /// <summary>Whether it ever had a process; a bound namespace may have none.</summary>
+    internal bool Used { get; set; }
+
+    internal int EmptyWalks { get; set; }
+
+    internal bool Ended { get; set; }
+}
+
+/// <summary>A cgroup that processes of the host's network namespace are in.</summary>
+internal sealed class ProcCgroup(string path, byte[] bytes)
+{
+    internal string Path => path;
+
+    internal byte[] Bytes => bytes;
+
+    internal PodIdentity? Pod { get; set; }
+
+    internal int AskedIn { get; set; }
+
+    internal int Processes { get; set; }
+}
+
+/// <summary>One process for its whole life.</summary>
+internal sealed class ProcProcess(int id, SafeFileHandle directory)
+{
+    private byte[] _name = [];
+    private ProcGroup? _group;
+
+    internal int Id => id;
+
+    /// <summary>The directory <c>/proc/PID</c>, bound to this process and not to its number.</summary>
+    internal SafeFileHandle Directory => directory;
+
+    internal ProcStat Stat { get; set; }
+
+    /// <summary>The command (comm). Chosen by the process: hostile.</summary>
+    internal string Command { get; private set; } = string.Empty;
+
+    /// <summary>Whose it is; <see langword="null"/> while that is not known.</summary>
+    internal ProcGroup? Group
+    {
+        get => _group is { Ended: false } ? _group : null;
+        set => _group = value;
+    }
+
+    internal ProcCgroup? Cgroup { get; set; }
+
+    internal int SeenIn { get; set; }
+
+    internal int Looks { get; set; }
+
+    internal int WalksUntilLook { get; set; }
+
+    internal bool Denied { get; set; }
+
+    /// <summary>It has been reaped.</summary>
+    internal bool Gone { get; private set; }
+
+    internal void Named(ReadOnlySpan<byte> command)
+    {
+        if (command.SequenceEqual(_name)) return;
+        _name = command.ToArray();
+        Command = KernelText.Decode(command);
+    }
+
+    internal void LeaveCgroup(Dictionary<string, ProcCgroup> cgroups)
+    {
+        if (Cgroup is { } cgroup && --cgroup.Processes == 0) cgroups.Remove(cgroup.Path);
+        Cgroup = null;
+    }
+
+    internal void Leave()
+    {
+        Gone = true;
+        directory.Dispose();
+    }
+}
