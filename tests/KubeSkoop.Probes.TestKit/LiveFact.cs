@@ -22,6 +22,9 @@ public enum Needs
 
     /// <summary>The repository the tests were built from, and the SDK.</summary>
     Sources = 8,
+
+    /// <summary>The sources as a git checkout.</summary>
+    Checkout = 16 | Sources,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -77,6 +80,7 @@ public static class Machine
         foreach (string tool in tools)
             if (!Command.Exists(tool)) return $"Needs the program '{tool}', which is not installed.";
         if (needs.HasFlag(Needs.Sources) && (Repository.Find() is null || !Command.Exists("dotnet"))) return "Needs the sources and the .NET SDK, which are not here.";
+        if (needs.HasFlag(Needs.Checkout) && !(Command.Exists("git") && Path.Exists(Path.Combine(Repository.Root, ".git")))) return "Needs git and a checkout.";
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;

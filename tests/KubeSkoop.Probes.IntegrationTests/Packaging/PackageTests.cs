@@ -40,7 +40,7 @@ public sealed class PackageTests(PackagesFixture packages)
         Assert.Contains($"lib/net10.0/{name}.pdb", symbols.Entries.Select(static e => e.FullName));
     }
 
-    [LiveFact(Needs.Sources, "git")]
+    [LiveFact(Needs.Checkout)]
     public async Task With_a_remote_the_package_names_it_and_its_symbols_link_to_the_sources()
     {
         // The checkout may have no remote; git reads one from the user's configuration as well, so it is given there.

@@ -169,6 +169,28 @@ public sealed class ProbeMeterTests : IDisposable
     }
 
     [Fact]
+    public async Task A_probe_that_fails_or_stops_elsewhere_gives_no_measurements_at_once()
+    {
+        TestProbe probe = Probe();
+        await using ProbeManager manager = Manager(probe);
+        await using ProbeLease lease = await manager.StartAsync("test");
+        Listener listener = Listen();
+        listener.Collect();
+        Assert.NotEmpty(listener.Values);
+        await probe.StopAsync(); // not through the manager
+        listener.Collect();
+        Assert.Empty(listener.Values);
+        await probe.StartAsync();
+        listener.Collect();
+        Assert.NotEmpty(listener.Values);
+        probe.Reading = static _ => throw new IOException("garbage");
+        manager.Collect(new NullVisitor()); // the direct path finds out first
+        await Eventually.EqualAsync(ProbeState.Failed, () => probe.Status.State, "the probe");
+        listener.Collect();
+        Assert.Empty(listener.Values);
+    }
+
+    [Fact]
     public async Task What_is_absent_gives_no_measurement()
     {
         TestProbe probe = Probe();
