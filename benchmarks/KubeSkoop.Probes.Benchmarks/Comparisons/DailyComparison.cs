@@ -126,7 +126,7 @@ internal sealed class DailyProbes : IDisposable
         _ip = new IpProbe(_net);
         _tcpExt = new TcpExtProbe(_net);
         _netDev = new NetDevProbe(_net);
-        _softnet = new SoftnetProbe(wrapped);
+        _softnet = new SoftnetProbe(_net);
         _probes = [_sock, _tcp, _udp, _ip, _tcpExt, _netDev, _softnet];
         foreach (Probe probe in _probes) probe.StartAsync().GetAwaiter().GetResult();
     }
