@@ -98,7 +98,7 @@ docs_are_current() {
 	generate_docs "$fresh" || stale=1
 	[[ -n $(find "$fresh" -type f -print -quit) ]] || stale=1
 	while IFS= read -r file; do
-		diff -u "docs/$file" "$fresh/$file" || stale=1
+		diff -u "docs/$file" "$fresh/$file" | head -n 40 || stale=1
 	done < <(cd "$fresh" && find . -type f -printf '%P\n')
 	rm -rf "$fresh"
 	[[ $stale -eq 0 ]] || echo "Generated documents are not current: run ./test.sh --update-docs and read the difference."

@@ -33,8 +33,9 @@ internal sealed class ExporterApp : IAsyncDisposable
         Manager = app.Services.GetRequiredService<IProbeManager>();
         string node = app.Services.GetRequiredService<IOptions<ProbesOptions>>().Value.ResolvedNodeName;
         Problems = ConfigurationCheck.UnknownKeys(app.Services.GetRequiredService<IConfiguration>(), Manager.Probes.Select(static p => p.Descriptor), ExporterServices.PackageSections);
-        _metrics = new MetricsEndpoint(Manager, new PrometheusWriter(options.MetricNaming(), node), options.MetricNaming());
-        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems);
+        var writer = new PrometheusWriter(options.MetricNaming(), node);
+        _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
+        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, writer);
         _control = new ControlEndpoint(Manager, options);
         app.Run(AnswerAsync);
     }

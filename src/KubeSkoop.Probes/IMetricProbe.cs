@@ -12,7 +12,6 @@ public interface IMetricProbe : IProbe
     /// Probes that share a file (tcp, udp, ip) read it once per round. The default asks for a reading of its own.
     /// </param>
     /// <exception cref="ProbeNotRunningException">The probe is not running.</exception>
-    /// <exception cref="Lifecycle.VisitorException">The visitor threw; its exception is inside.</exception>
     void Collect(ISampleVisitor visitor, SampleRound round = default);
 }
 

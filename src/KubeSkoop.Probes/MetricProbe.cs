@@ -1,5 +1,4 @@
 using KubeSkoop.Probes.Interop;
-using KubeSkoop.Probes.Lifecycle;
 
 namespace KubeSkoop.Probes;
 
@@ -43,15 +42,7 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
         lock (Gate)
         {
             Fill(_shared, round);
-            try
-            {
-                visitor.Visit(Descriptor, Metrics, _shared.Rows);
-            }
-            catch (Exception e) when (e is not VisitorException)
-            {
-                // The reading was good: whoever watches over probes must be able to tell whose failure this is.
-                throw new VisitorException($"The visitor of probe '{Descriptor.Name}' failed: {e.Message}", e);
-            }
+            visitor.Visit(Descriptor, Metrics, _shared.Rows);
         }
     }
 

@@ -197,7 +197,7 @@ public class PrometheusWriterTests
     }
 
     [Fact]
-    public async Task A_metric_that_throws_fails_its_probe_and_leaves_a_whole_answer()
+    public async Task A_metric_that_throws_is_left_out_and_counted()
     {
         MetricTable<FakeRecord> broken = FakeRecord.Table("broken");
         broken.Add("kubeskoop.broken.bad", MetricKind.Gauge, "1", "Throws.", static (in FakeRecord r) => r.Opens.Value == 2 ? throw new InvalidDataException("bad") : 1ul);
@@ -207,8 +207,12 @@ public class PrometheusWriterTests
         var good = new FakeProbe("good");
         good.Rows.Add((new SampleSubject(Make.Host()), Make.Record(3)));
         await using ProbeManager manager = await Make.ManagerAsync(bad, good);
-        List<ExpositionLint.Sample> samples = ExpositionLint.Parse(Write(Writer("otel"), manager, true), true);
+        PrometheusWriter writer = Writer("otel");
+        List<ExpositionLint.Sample> samples = ExpositionLint.Parse(Write(writer, manager, true), true);
         Assert.Equal("3", Value(samples, "kubeskoop_good_active_opens_total"));
+        Assert.Equal(2, samples.Count(static s => s.Name == "kubeskoop_broken_active_opens_total"));
+        Assert.Equal("1", Value(samples, "kubeskoop_exporter_faults_total"));
+        Assert.Equal("kubeskoop.broken.bad: InvalidDataException: bad", writer.LastFault);
         Assert.DoesNotContain(samples, static s => s.Name == "kubeskoop_broken_bad");
     }
 

@@ -27,7 +27,8 @@ internal static class ExporterCli
                     Output = host.Output,
                     Error = host.Errors,
                     EnableDefaultExceptionHandler = false,
-                    ProcessTerminationTimeout = TimeSpan.FromMilliseconds(900),
+                    // The host answers signals, and ends with 0; the short commands just end.
+                    ProcessTerminationTimeout = null,
                 },
                 cancellationToken);
         }

@@ -6,9 +6,24 @@ namespace KubeSkoop.Exporter.Cli;
 /// <summary><c>serve</c>: runs until told to stop.</summary>
 internal static class ServeCommand
 {
+    private static readonly TimeSpan LongestGoodbye = TimeSpan.FromMilliseconds(250);
+
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, CancellationToken cancellationToken)
     {
-        await using ExporterApp app = ExporterApp.Create(configuration, host.Errors, host.Probes);
+        ExporterApp app = ExporterApp.Create(configuration, host.Errors, host.Probes);
+        try
+        {
+            return await ServeAsync(host, app, cancellationToken);
+        }
+        finally
+        {
+            // OpenTelemetry sends what it has left; a receiver that does not answer must not keep the process.
+            await Task.WhenAny(app.DisposeAsync().AsTask(), Task.Delay(LongestGoodbye, CancellationToken.None));
+        }
+    }
+
+    private static async Task<int> ServeAsync(CliHost host, ExporterApp app, CancellationToken cancellationToken)
+    {
         foreach (string problem in app.Problems) Say(host, $"Configuration: {problem}");
         await app.StartAsync(cancellationToken);
         Report(host, app.Manager);

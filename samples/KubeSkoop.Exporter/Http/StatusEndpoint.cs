@@ -1,5 +1,6 @@
 using System.Text.Json;
 using KubeSkoop.Exporter.Configuration;
+using KubeSkoop.Exporter.Metrics;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace KubeSkoop.Exporter.Http;
@@ -9,7 +10,7 @@ namespace KubeSkoop.Exporter.Http;
 /// KubeSkoop's own exporter; the rest is ours.
 /// </summary>
 internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService health, ExporterOptions options, string nodeName,
-    IReadOnlyList<string> problems)
+    IReadOnlyList<string> problems, PrometheusWriter writer)
 {
     internal Task AnswerAsync(HttpContext context) => context.Response.WriteJsonAsync(StatusCodes.Status200OK, Write);
 
@@ -23,8 +24,8 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         text.Write($"{report.Status}\n");
         foreach (HealthReportEntry entry in report.Entries.Values)
         {
-            if (entry.Description is { } description) text.Write($"{Metrics.SafeText.Clean(description)}\n");
-            foreach (var (name, value) in entry.Data) text.Write($"{name}: {Metrics.SafeText.Clean(value.ToString() ?? string.Empty)}\n");
+            if (entry.Description is { } description) text.Write($"{SafeText.Clean(description)}\n");
+            foreach (var (name, value) in entry.Data) text.Write($"{name}: {SafeText.Clean(value.ToString() ?? string.Empty)}\n");
         }
         await context.Response.WriteAsync(text.ToString(), context.RequestAborted);
     }
@@ -52,6 +53,7 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         json.WriteString("version", ExporterApp.Version);
         json.WriteString("node", nodeName);
         json.WriteString("naming", options.Naming.ToLowerInvariant());
+        json.WriteString("last_fault", writer.LastFault);
         json.WriteStartArray("probes");
         foreach (IProbe probe in manager.Probes) WriteProbe(json, probe);
         json.WriteEndArray();

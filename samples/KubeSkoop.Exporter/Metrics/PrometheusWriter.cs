@@ -30,6 +30,8 @@ internal sealed class PrometheusWriter : ISampleVisitor
     private int _scrape;
     private ulong _duplicates;
     private ulong _lastBytes;
+    private ulong _faults;
+    private volatile string? _lastFault;
 
     // Per visit: the distinct label blocks, which of them a row belongs to (-1: none), and where a block stands by hash.
     private LabelBlock[] _blocks = [];
@@ -73,6 +75,9 @@ internal sealed class PrometheusWriter : ISampleVisitor
         }
     }
 
+    /// <summary>The last metric that could not be written, and why; for people.</summary>
+    internal string? LastFault => _lastFault;
+
     /// <summary>Tells the writer how long its last answer was, for its self-metric.</summary>
     internal void Wrote(long bytes) => _lastBytes = (ulong)bytes;
 
@@ -87,6 +92,13 @@ internal sealed class PrometheusWriter : ISampleVisitor
         else if (metrics.Upstream.Count > 0) WriteUpstream(metrics, rows);
     }
 
+    // What stands in the span but was not advanced over is gone: only whole lines leave.
+    private void Fault(string metric, Exception e)
+    {
+        _faults++;
+        _lastFault = $"{metric}: {e.GetType().Name}: {e.Message}";
+    }
+
     private void WriteExporter(long began)
     {
         ref ExporterRecord record = ref _exporterRow[0].Value;
@@ -94,6 +106,7 @@ internal sealed class PrometheusWriter : ISampleVisitor
         record.ScrapeSeconds = _clock.GetElapsedTime(began).TotalSeconds;
         record.ScrapeBytes = _lastBytes == 0 ? default(Reading) : _lastBytes;
         record.Duplicates = _duplicates;
+        record.Faults = _faults;
         record.UnattributedNamespaces = _naming == MetricNaming.KubeSkoop ? (ulong)_unattributed.Count : default(Reading);
         WriteOwn<ExporterRecord>(ExporterRecord.Metrics, _exporterRow);
     }
@@ -122,8 +135,17 @@ internal sealed class PrometheusWriter : ISampleVisitor
                 _duplicates += (ulong)rows.Length;
                 continue;
             }
-            if (metrics[m].ReadHistogram is { } histogram) WriteHistogram(families[m], histogram, metrics[m].HistogramScale, rows);
-            else WriteNumbers(families[m], metrics[m].Read!, rows);
+            try
+            {
+                if (metrics[m].ReadHistogram is { } histogram) WriteHistogram(families[m], histogram, metrics[m].HistogramScale, rows);
+                else WriteNumbers(families[m], metrics[m].Read!, rows);
+            }
+#pragma warning disable CA1031 // An accessor is somebody's code: one that throws must not cost the whole answer.
+            catch (Exception e) when (e is not OutOfMemoryException)
+#pragma warning restore CA1031
+            {
+                Fault(metrics[m].Name, e);
+            }
         }
     }
 
@@ -232,8 +254,18 @@ internal sealed class PrometheusWriter : ISampleVisitor
             if (metrics.Upstream[m].ReadUpstream is not { } read) continue;
             Span<MetricValue> sums = _sums.AsSpan(0, _blockCount);
             sums.Clear();
-            for (int r = 0; r < rows.Length; r++)
-                if (_blockOf[r] is var block and >= 0) sums[block] = MetricValue.Add(sums[block], read(in rows[r].Value));
+            try
+            {
+                for (int r = 0; r < rows.Length; r++)
+                    if (_blockOf[r] is var block and >= 0) sums[block] = MetricValue.Add(sums[block], read(in rows[r].Value));
+            }
+#pragma warning disable CA1031 // As above.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                Fault(metrics.Upstream[m].UpstreamName!, e);
+                continue;
+            }
             WriteSums(families[m], sums);
         }
     }

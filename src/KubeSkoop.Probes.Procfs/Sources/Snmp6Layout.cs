@@ -79,6 +79,15 @@ internal sealed class Snmp6Layout : ITableLayout
             if ((uint)at >= (uint)text.Length) return Failed(FaultKind.Truncated, line, out fault);
             if (text[at] != (byte)'\n' || at == began)
             {
+                if (at == began && text[at] is (byte)' ' or (byte)'\t')
+                {
+                    // More blanks than when the line was learned: it is learned again.
+                    at -= known.Prefix.Length;
+                    expected--;
+                    line--;
+                    _order = order = [.. order[..expected], .. order[(expected + 1)..]];
+                    continue;
+                }
                 if (known.Slot != Unwanted) return Failed(FaultKind.NotANumber, line, out fault);
                 int end = text[at..].IndexOf((byte)'\n');
                 if (end < 0) return Failed(FaultKind.Truncated, line, out fault);
@@ -123,15 +132,19 @@ internal sealed class Snmp6Layout : ITableLayout
         ushort slot = SlotOf(line[..end]);
         if (slot == Unwanted && _order.Length >= MostKept) return false;
 
-        // The line may stand earlier in the order, or with other blanks: it has one place, this one.
-        byte[] prefix = line[..number].ToArray();
+        Place(line[..number].ToArray(), slot, ref expected);
+        return true;
+    }
+
+    // The line may stand earlier in the order, or with other blanks: it has one place, this one.
+    private void Place(byte[] prefix, ushort slot, ref int expected)
+    {
         var order = new List<Line>(_order);
         int before = order.FindIndex(l => Same(l, slot, prefix));
         if (before >= 0) order.RemoveAt(before);
         if (before >= 0 && before < expected) expected--;
         order.Insert(expected, new Line(prefix, slot));
         _order = [.. order];
-        return true;
     }
 
     private static bool Same(Line line, ushort slot, byte[] prefix) =>

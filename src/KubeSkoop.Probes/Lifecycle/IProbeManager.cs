@@ -33,9 +33,9 @@ public interface IProbeManager
 
     /// <summary>
     /// One collection: samples every running metric probe and shows its rows to <paramref name="visitor"/>. A probe that
-    /// throws is marked failed and started again later; the others are not affected.
+    /// throws, also from the accessors of its table, is marked failed and started again later; the others are not affected.
     /// </summary>
-    /// <exception cref="Lifecycle.VisitorException">The visitor threw; its exception is inside, and no probe is blamed.</exception>
+    /// <exception cref="Lifecycle.VisitorException">The visitor threw it to say that the failure is its own, and no probe's.</exception>
     void Collect(ISampleVisitor visitor);
 
     /// <summary>Collects one probe.</summary>

@@ -383,8 +383,8 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
 }
 
 /// <summary>
-/// A visitor failed, not the probe it was shown. What a visitor throws arrives inside one; a visitor may also throw it
-/// (or one derived from it) itself.
+/// Throw this (or derive from it) from a visitor when the failure is the visitor's own (a closed connection), so that
+/// the probe is not blamed for it.
 /// </summary>
 public class VisitorException : Exception
 {

@@ -43,6 +43,7 @@ public sealed class NoLeaksTests
         Assert.Contains("tcp", probes.Select(static p => p.Descriptor.Name));
         using MeterListener listener = Listen(host.Services.GetRequiredService<IMeterFactory>());
 
+        int serial = 0; // the kernel may still be removing the last wave's devices
         await using TestNamespace hub = await TestNamespace.CreateAsync();
         // Whatever is made once and kept for good has been made after a first small wave.
         await WaveAsync(hub, 5, Collect);
@@ -85,8 +86,8 @@ public sealed class NoLeaksTests
             TestNamespace[] born = await Task.WhenAll(Enumerable.Range(0, count).Select(_ => TestNamespace.CreateUnboundAsync()));
             try
             {
-                string links = string.Join('\n', born.Select(static (ns, i) => string.Create(
-                    CultureInfo.InvariantCulture, $"link add name v{i} type veth peer name eth0 netns {ns.ProcessId}")));
+                string links = string.Join('\n', born.Select(ns => string.Create(
+                    CultureInfo.InvariantCulture, $"link add name v{serial++} type veth peer name eth0 netns {ns.ProcessId}")));
                 string batch = Path.GetTempFileName();
                 await File.WriteAllTextAsync(batch, links + "\n");
                 await joined.IpAsync("-batch", batch);

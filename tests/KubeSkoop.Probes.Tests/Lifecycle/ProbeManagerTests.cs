@@ -266,16 +266,30 @@ public sealed class ProbeManagerTests
     }
 
     [Fact]
-    public async Task What_a_visitor_throws_reaches_its_host_and_blames_no_probe()
+    public async Task A_visitors_own_failure_reaches_its_host_and_blames_no_probe()
     {
         var probe = new TestProbe();
         await using ProbeManager manager = Manager([probe], "test");
         await manager.StartEnabledAsync();
         var own = Assert.Throws<VisitorException>(() => manager.Collect(new ThrowingVisitor(new VisitorException("closed"))));
         Assert.Equal("closed", own.Message);
-        var wrapped = Assert.Throws<VisitorException>(() => manager.Collect(new ThrowingVisitor(new IOException("broken pipe"))));
-        Assert.IsType<IOException>(wrapped.InnerException);
         Assert.Equal((ProbeState.Running, 0L), (probe.Status.State, probe.Statistics.Errors));
+    }
+
+    [Fact]
+    public async Task A_metric_that_throws_fails_its_probe_and_the_others_are_still_collected()
+    {
+        MetricTable<TestRecord> table = TestRecord.Metrics.With(
+            [("kubeskoop.test.bad", MetricKind.Gauge, "1", "Bad.", static (in TestRecord _) => throw new InvalidDataException("bad"))]);
+        var bad = new TestProbe("bad", metrics: table);
+        var good = new TestProbe("good");
+        await using ProbeManager manager = Manager([bad, good], "bad", "good");
+        await manager.StartEnabledAsync();
+        var seen = new RecordingVisitor();
+        manager.Collect(seen);
+        Assert.NotEmpty(seen.RowsOf("good"));
+        await Eventually.EqualAsync(ProbeState.Failed, () => bad.Status.State, "the bad probe");
+        Assert.Equal(("InvalidDataException: bad", ProbeState.Running), (bad.Status.Reason, good.Status.State));
     }
 
     [Fact]

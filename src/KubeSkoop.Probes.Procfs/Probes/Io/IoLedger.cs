@@ -110,6 +110,7 @@ internal sealed class IoLedger
         entry.Account = account;
         entry.Last = now;
         entry.ParentId = stat.ParentId;
+        entry.HasEnded = stat.HasEnded;
         entry.Faults = stat.MinorFaults + stat.ChildMinorFaults;
         if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults)
         {
@@ -123,30 +124,36 @@ internal sealed class IoLedger
 
     private void SettleDeparted(IIoReader reader)
     {
+        // Children of the living first: what is left of their parents' budget may be that of their own children.
         foreach (Entry departed in _departed)
+            if (!_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+        foreach (Entry departed in _departed)
+            if (_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+    }
+
+    /// <summary>Takes a departed process's I/O back from who has absorbed it.</summary>
+    private void Settle(Entry departed, IIoReader reader)
+    {
+        if (departed.Account is null) return;
+        int id = departed.ParentId;
+        for (int n = 0; n < MostAncestors && id > 0; n++)
         {
-            if (departed.Account is null) continue;
-            int id = departed.ParentId;
-            bool direct = true;
-            for (int n = 0; n < MostAncestors && id > 0; n++)
+            if (_departedById.TryGetValue(id, out Entry? between) && between != departed)
             {
-                if (_departedById.TryGetValue(id, out Entry? between) && between != departed)
-                {
-                    id = between.ParentId; // ended too: who waited for it, or took over its children, is above
-                    direct = false;
-                    continue;
-                }
-                if (!_entries.TryGetValue(id, out Entry? ancestor) || ancestor.Account is null) break;
-                ReadStill(ancestor, reader);
-                if (ancestor.Budget >= Math.Max(1, departed.Faults))
-                {
-                    ancestor.Budget -= departed.Faults;
-                    ancestor.Account.TakeBack(departed.Last);
-                    break;
-                }
-                if (direct) break; // its parent lives and did not wait for it: nobody has
-                id = ancestor.ParentId;
+                id = between.ParentId; // ended too: who waited for it, or took over its children, is above
+                continue;
             }
+            if (!_entries.TryGetValue(id, out Entry? ancestor) || ancestor.Account is null) return;
+            ReadStill(ancestor, reader);
+            if (ancestor.Budget >= Math.Max(1, departed.Faults))
+            {
+                ancestor.Budget -= departed.Faults;
+                ancestor.Account.TakeBack(departed.Last);
+                return;
+            }
+            // A parent that lives and has not waited for it: nobody has. One that is a zombie has lost its children to an ancestor.
+            if (id == departed.ParentId && !ancestor.HasEnded) return;
+            id = ancestor.ParentId;
         }
     }
 
@@ -195,6 +202,9 @@ internal sealed class IoLedger
 
         internal int ParentId { get; set; }
 
+        /// <summary>A zombie.</summary>
+        internal bool HasEnded { get; set; }
+
         /// <summary>Page faults it had when its I/O was last read, or before.</summary>
         internal ulong Faults { get; set; }
 
@@ -215,6 +225,9 @@ internal sealed class IoAccount
 {
     private IoNumbers _exact;
     private IoNumbers _published;
+
+    /// <summary>What the account holds; may be ahead or behind for a sample.</summary>
+    internal ref readonly IoNumbers Exact => ref _exact;
 
     /// <summary>What is published: what the account has ever reached, so that it never goes down.</summary>
     internal ref readonly IoNumbers Published => ref _published;
