@@ -18,4 +18,7 @@ internal static partial class Log
 
     [LoggerMessage(5, LogLevel.Error, "Probe {Probe} could not be stopped: {Reason}")]
     internal static partial void StopFailed(ILogger logger, string probe, string reason);
+
+    [LoggerMessage(EventId = 9, Level = LogLevel.Debug, Message = "Probe {Probe} still does not run: {Reason} Next try in {Delay}.")]
+    internal static partial void StillDown(ILogger logger, string probe, string reason, TimeSpan delay);
 }

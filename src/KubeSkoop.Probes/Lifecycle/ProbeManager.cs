@@ -232,7 +232,12 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     private async Task StartSlotAsync(ProbeSlot slot, CancellationToken cancellationToken)
     {
         await slot.Probe.StartAsync(cancellationToken).ConfigureAwait(false);
-        slot.Attempts = 0;
+        // A metric probe has recovered once it could be sampled, not when it could be started: see TryCollect.
+        if (slot.Probe is not IMetricProbe)
+        {
+            slot.Attempts = 0;
+            slot.LoggedReason = null;
+        }
         slot.Retry?.Dispose();
         slot.Retry = null;
         try
@@ -293,6 +298,11 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         try
         {
             probe.Collect(visitor, round);
+            if (slot.Attempts != 0)
+            {
+                slot.Attempts = 0;
+                slot.LoggedReason = null;
+            }
             return true;
         }
         catch (ProbeNotRunningException)
@@ -349,8 +359,11 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         if (_disposed || slot.Uses == 0) return;
         slot.Attempts++;
         TimeSpan delay = BackOff(slot.Attempts);
-        if (slot.Probe.Status.State == ProbeState.Unavailable) Log.Unavailable(_logger, slot.Probe.Descriptor.Name, reason, delay);
+        // Said once: a probe that is not for this machine would otherwise fill the log with its retries.
+        if (reason == slot.LoggedReason) Log.StillDown(_logger, slot.Probe.Descriptor.Name, reason, delay);
+        else if (slot.Probe.Status.State == ProbeState.Unavailable) Log.Unavailable(_logger, slot.Probe.Descriptor.Name, reason, delay);
         else Log.Failed(_logger, slot.Probe.Descriptor.Name, reason, delay);
+        slot.LoggedReason = reason;
         slot.Retry?.Dispose();
         slot.Retry = _clock.CreateTimer(_ => _ = RetryAsync(slot), null, delay, Timeout.InfiniteTimeSpan);
     }

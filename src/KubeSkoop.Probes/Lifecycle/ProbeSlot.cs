@@ -17,6 +17,9 @@ internal sealed class ProbeSlot(IProbe probe)
 
     internal int Attempts { get; set; }
 
+    /// <summary>Why it does not run, as last logged.</summary>
+    internal string? LoggedReason { get; set; }
+
     internal ITimer? Retry { get; set; }
 
     internal ProbeMeter? Meter { get; set; }

@@ -149,14 +149,33 @@ public sealed class ProbeManagerTests
             Assert.Equal(errors, probe.Statistics.Errors);
             _clock.Advance(TimeSpan.FromMilliseconds(1));
             await Eventually.EqualAsync(++errors, () => probe.Statistics.Errors, "tries");
-            await Eventually.EqualAsync(errors, () => _log.Lines.Count(l => l.StartsWith("Warning: Probe test failed", StringComparison.Ordinal)), "tries noted");
+            await Eventually.EqualAsync(errors - 1, () => _log.Lines.Count(l => l.StartsWith("Debug: Probe test still does not run: still broken", StringComparison.Ordinal)), "tries noted");
         }
+        Assert.Single(_log.Lines, static l => l.StartsWith("Warning: Probe test failed", StringComparison.Ordinal)); // the same reason is said once
         probe.Starting = static _ => ValueTask.FromResult<string?>("better");
         _clock.Advance(TimeSpan.FromSeconds(6));
         await Eventually.EqualAsync(ProbeState.Running, () => probe.Status.State, "the probe");
+        manager.Collect(new NullVisitor());
         probe.Reading = static _ => throw new IOException("again");
         manager.Collect(new NullVisitor());
         await Eventually.TrueAsync(() => _log.Lines.Any(l => l.EndsWith("again Next try in 00:00:01.", StringComparison.Ordinal)), "the pause to begin anew");
+    }
+
+    [Fact]
+    public async Task A_probe_that_starts_but_cannot_be_sampled_is_tried_with_growing_pauses_too()
+    {
+        var probe = new TestProbe { Reading = static _ => throw new IOException("garbage") };
+        await using ProbeManager manager = Manager([probe], "test");
+        await manager.StartEnabledAsync();
+        foreach (int seconds in (int[])[1, 2, 4])
+        {
+            manager.Collect(new NullVisitor());
+            await Eventually.EqualAsync(ProbeState.Failed, () => probe.Status.State, "the probe");
+            string pause = $"garbage Next try in 00:00:0{seconds}.";
+            await Eventually.TrueAsync(() => _log.Lines.Any(l => l.EndsWith(pause, StringComparison.Ordinal)), pause);
+            _clock.Advance(TimeSpan.FromSeconds(seconds));
+            await Eventually.EqualAsync(ProbeState.Running, () => probe.Status.State, "the probe");
+        }
     }
 
     [Fact]
