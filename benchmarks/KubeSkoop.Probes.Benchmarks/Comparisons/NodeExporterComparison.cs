@@ -13,7 +13,7 @@ internal static class NodeExporterComparison
     internal static int Run(Arguments args)
     {
         bool quick = args.Has("--quick");
-        int rounds = quick ? 3 : 30;
+        int rounds = quick ? 3 : 50;
         const int ScrapesPerRound = 10;
         int theirPort = FreePort();
         int ourPort = FreePort();
@@ -22,7 +22,7 @@ internal static class NodeExporterComparison
             "--collector.softnet", "--web.disable-exporter-metrics", "--log.level=error", Address("--web.listen-address=127.0.0.1:", theirPort));
         using var ours = new Side("ours", ourPort, "dotnet", args.Text("--exporter"), "serve",
             "--enable", "sock,tcp,udp,ip,icmp,tcpext,mptcp,netdev,softnet", "--port", ourPort.ToString(CultureInfo.InvariantCulture));
-        foreach (Side side in (Side[])[theirs, ours]) side.WarmUp(quick ? 5 : 400);
+        foreach (Side side in (Side[])[theirs, ours]) side.WarmUp(quick ? 5 : 1500);
 
         var theirTurns = new Turns();
         var ourTurns = new Turns();
@@ -69,7 +69,7 @@ internal static class NodeExporterComparison
             for (int i = 0; i < scrapes; i++)
             {
                 _client.Scrape();
-                if (i % 50 == 49) Thread.Sleep(200); // the compiler's tiers
+                if (i % 100 == 99) Thread.Sleep(200); // the compiler's tiers
             }
         }
 
