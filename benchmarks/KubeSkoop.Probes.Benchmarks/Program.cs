@@ -29,6 +29,6 @@ switch (args)
             .HideColumns(Column.Job, Column.Toolchain, Column.IterationCount, Column.LaunchCount, Column.WarmupCount, Column.RunStrategy, Column.UnrollFactor)
             .WithOptions(ConfigOptions.DisableOptimizationsValidator);
         string[] chosen = [.. args.Where(static a => a != "--dry")];
-        var summaries = BenchmarkSwitcher.FromAssembly(typeof(Arguments).Assembly).Run(chosen.Length == 0 ? ["--filter", "*", "--join"] : chosen, config);
+        var summaries = BenchmarkSwitcher.FromAssembly(typeof(Arguments).Assembly).Run(chosen.Length == 0 ? ["--filter", "*"] : chosen, config);
         return summaries.Any(static s => s.HasCriticalValidationErrors || s.Reports.Any(static r => !r.Success)) ? 1 : 0;
 }

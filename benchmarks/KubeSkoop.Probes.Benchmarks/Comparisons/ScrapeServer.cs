@@ -50,7 +50,8 @@ internal static class ScrapeServer
         return app.Address.Port;
     }
 
-    private static int ServePrometheusNet(ScrapeSeries series)
+    /// <summary>The series as counters of prometheus-net, set to new values before each collection.</summary>
+    internal static Prometheus.CollectorRegistry PrometheusNetRegistry(ScrapeSeries series)
     {
         Prometheus.CollectorRegistry registry = Prometheus.Metrics.NewCustomRegistry();
         Prometheus.MetricFactory factory = Prometheus.Metrics.WithCustomRegistry(registry);
@@ -68,6 +69,12 @@ internal static class ScrapeServer
             for (int metric = 0; metric < series.Metrics; metric++)
                 for (int pod = 0; pod < series.Pods; pod++) counters[metric, pod].IncTo(series[metric, pod]);
         });
+        return registry;
+    }
+
+    private static int ServePrometheusNet(ScrapeSeries series)
+    {
+        Prometheus.CollectorRegistry registry = PrometheusNetRegistry(series);
         WebApplication app = Build(static _ => { });
         app.MapGet("/metrics", async (HttpContext context) =>
         {

@@ -17,8 +17,8 @@ internal static class ServeCommand
         }
         finally
         {
-            // OpenTelemetry sends what it has left; a receiver that does not answer must not keep the process.
-            await Task.WhenAny(app.DisposeAsync().AsTask(), Task.Delay(LongestGoodbye, CancellationToken.None));
+            // On another thread, for it may block: OpenTelemetry sends what it has left; a receiver that does not answer must not keep the process.
+            await Task.WhenAny(Task.Run(() => app.DisposeAsync().AsTask(), CancellationToken.None), Task.Delay(LongestGoodbye, CancellationToken.None));
         }
     }
 

@@ -83,6 +83,9 @@ public sealed class SoftnetProbe(ProcNet net, TimeProvider? clock = null) : Metr
             if (cpu is not null) batch.Add(cpu.Subject) = cpu.Record;
     }
 
+    /// <summary>What is known of each CPU that was ever online, in the order of their numbers.</summary>
+    internal IEnumerable<SoftnetRecord> Known => _cpus.OfType<Cpu>().Select(static c => c.Record);
+
     /// <summary>Adds a text to what is known of each CPU; on a fault nothing has changed.</summary>
     internal bool Fold(ReadOnlySpan<byte> text, out ParseFault fault)
     {
