@@ -213,6 +213,29 @@ public sealed class ProbeManagerTests
     }
 
     [Fact]
+    public async Task A_try_that_waits_behind_a_stop_does_not_start_the_probe()
+    {
+        var probe = new TestProbe { Starting = static _ => throw new IOException("no") };
+        await using ProbeManager manager = Manager([probe], "test");
+        await manager.StartEnabledAsync();
+        var goOn = new TaskCompletionSource();
+        probe.Starting = async _ =>
+        {
+            await goOn.Task;
+            throw new IOException("no");
+        };
+        Task<ProbeLease> start = manager.StartAsync("test"); // has the turn
+        Task stop = manager.StopAsync("test"); // is next
+        _clock.Advance(TimeSpan.FromSeconds(1)); // the try comes third
+        probe.Starting = static _ => ValueTask.FromResult<string?>(null);
+        goOn.SetResult();
+        await Assert.ThrowsAsync<IOException>(() => start);
+        await stop;
+        await manager.StopAsync("test"); // comes fourth: the try is over
+        Assert.Equal((ProbeState.Stopped, 0L), (probe.Status.State, probe.Statistics.Starts));
+    }
+
+    [Fact]
     public async Task No_try_follows_the_end_of_the_manager()
     {
         var probe = new TestProbe { Starting = static _ => throw new IOException("no") };
