@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Procfs.Sources;
 
@@ -36,13 +37,15 @@ internal interface IIoReader
 /// What remains: I/O between a process's last sample and its end goes to the group of the parent that waits for it, and is
 /// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
 /// for them. An account can be ahead for one sample, when a child ends between the readings of itself and of a parent with a
-/// higher pid; what is published stands still until the account has caught up, and never goes down.
+/// higher pid; what is published stands still until the account has caught up, and never goes down. When a parent that
+/// ignores SIGCHLD ends in the same interval as its children, whether an ancestor has absorbed them is a guess by their faults.
 /// </para>
 /// </remarks>
 internal sealed class IoLedger
 {
     private const int ReadsUntilStill = 3;
     private const int MostAncestors = 64;
+    private const int MostTries = 3;
 
     private readonly Dictionary<ProcGroup, IoAccount> _accounts = [];
     private readonly Dictionary<int, Entry> _entries = [];
@@ -57,13 +60,15 @@ internal sealed class IoLedger
     {
         _accounts.Clear();
         _entries.Clear();
+        _departed.Clear();
     }
 
     /// <summary>Takes a sample: <paramref name="processes"/> in the order of their numbers, so that parents come before their children.</summary>
     internal void Take(List<ProcProcess> processes, IIoReader reader)
     {
-        _departed.Clear();
+        _departed.RemoveAll(static e => e.Settled || ++e.Tries == MostTries);
         _departedById.Clear();
+        foreach (Entry entry in _departed) _departedById.TryAdd(entry.Process.Id, entry);
         foreach ((int id, Entry entry) in _entries)
         {
             if (!entry.Process.Gone) continue;
@@ -122,59 +127,81 @@ internal sealed class IoLedger
         entry.Still = false;
     }
 
+    /// <summary>Takes the I/O of departed processes back from who has absorbed it.</summary>
     private void SettleDeparted(IIoReader reader)
     {
-        // Children of the living first: what is left of their parents' budget may be that of their own children.
+        _departed.Sort(static (a, b) => b.Faults.CompareTo(a.Faults));
+        // The surest first: a parent that is still there.
         foreach (Entry departed in _departed)
-            if (!_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+        {
+            departed.Settled = departed.Account is null;
+            if (departed.Settled || !TryFindLiving(departed.ParentId, out Entry? parent)) continue;
+            // A parent that lives and has not waited for it: nobody has. One that is a zombie, or has just gone, has lost its
+            // children to an ancestor.
+            bool lives = ReadStill(parent, reader) && !parent.HasEnded;
+            departed.Settled = TryTakeBack(departed, parent) || lives;
+        }
         foreach (Entry departed in _departed)
-            if (_departedById.ContainsKey(departed.ParentId)) Settle(departed, reader);
+            if (!departed.Settled) departed.Settled = SettleAbove(departed, reader);
     }
 
-    /// <summary>Takes a departed process's I/O back from who has absorbed it.</summary>
-    private void Settle(Entry departed, IIoReader reader)
+    // Whoever waited for the parent, or took over its children, is an ancestor of it: the one whose children's faults fit best.
+    private bool SettleAbove(Entry departed, IIoReader reader)
     {
-        if (departed.Account is null) return;
+        Entry? best = null;
         int id = departed.ParentId;
-        for (int n = 0; n < MostAncestors && id > 0; n++)
+        for (int n = 0; n < MostAncestors; n++)
         {
-            if (_departedById.TryGetValue(id, out Entry? between) && between != departed)
+            if (TryFindLiving(id, out Entry? ancestor))
             {
-                id = between.ParentId; // ended too: who waited for it, or took over its children, is above
-                continue;
+                if (id != departed.ParentId && ReadStill(ancestor, reader) && HasAbsorbed(ancestor, departed)
+                    && (best is null || ancestor.Budget < best.Budget)) best = ancestor;
             }
-            if (!_entries.TryGetValue(id, out Entry? ancestor) || ancestor.Account is null) return;
-            ReadStill(ancestor, reader);
-            if (ancestor.Budget >= Math.Max(1, departed.Faults))
+            else if (!_departedById.TryGetValue(id, out ancestor))
             {
-                ancestor.Budget -= departed.Faults;
-                ancestor.Account.TakeBack(departed.Last);
-                return;
+                break;
             }
-            // A parent that lives and has not waited for it: nobody has. One that is a zombie has lost its children to an ancestor.
-            if (id == departed.ParentId && !ancestor.HasEnded) return;
+            if (ancestor.ParentId == id) break;
             id = ancestor.ParentId;
         }
+        return best is not null && TryTakeBack(departed, best); // if not, the next sample may know: an ancestor may be about to go as well
     }
 
-    /// <summary>Reads a process again, its I/O and its children's faults as of one moment.</summary>
-    private static void ReadStill(Entry entry, IIoReader reader)
+    private bool TryFindLiving(int id, [NotNullWhen(true)] out Entry? entry)
     {
-        if (entry.Still) return;
-        entry.Still = true;
-        if (!reader.TryReadStat(entry.Process, out ProcStat before)) return;
+        entry = null;
+        // A number that was given away in this interval stands for who had it before.
+        return !_departedById.ContainsKey(id) && _entries.TryGetValue(id, out entry);
+    }
+
+    private static bool HasAbsorbed(Entry ancestor, Entry departed) => ancestor.Budget >= Math.Max(1, departed.Faults);
+
+    private static bool TryTakeBack(Entry departed, Entry ancestor)
+    {
+        if (ancestor.Account is null || !HasAbsorbed(ancestor, departed)) return false;
+        ancestor.Budget -= departed.Faults;
+        ancestor.Account.TakeBack(departed.Last);
+        return true;
+    }
+
+    /// <summary>Reads a process again, its I/O and its children's faults as of one moment; false when it has gone.</summary>
+    private static bool ReadStill(Entry entry, IIoReader reader)
+    {
+        if (entry.Still) return true;
+        if (entry.Account is null || !reader.TryReadStat(entry.Process, out ProcStat before)) return false;
         for (int i = 0; i < ReadsUntilStill; i++)
         {
-            if (!reader.TryRead(entry.Process, out IoNumbers numbers) || !reader.TryReadStat(entry.Process, out ProcStat after)) return;
+            if (!reader.TryRead(entry.Process, out IoNumbers numbers) || !reader.TryReadStat(entry.Process, out ProcStat after)) return false;
             bool still = before.ChildMinorFaults == after.ChildMinorFaults;
             if (still || i == ReadsUntilStill - 1)
             {
-                Learn(entry, entry.Account!, numbers, after);
+                Learn(entry, entry.Account, numbers, after);
                 entry.Still = true;
-                return;
+                break;
             }
             before = after;
         }
+        return true;
     }
 
     private IoAccount AccountOf(ProcGroup group)
@@ -214,6 +241,12 @@ internal sealed class IoLedger
 
         /// <summary>Its children's faults that no departed child accounts for yet.</summary>
         internal ulong Budget { get; set; }
+
+        /// <summary>Samples in which nobody was found who has absorbed it.</summary>
+        internal int Tries { get; set; }
+
+        /// <summary>Whether it is known, or past knowing, who has absorbed it.</summary>
+        internal bool Settled { get; set; }
 
         /// <summary>Read again in this sample, for the sake of a departed child.</summary>
         internal bool Still { get; set; }

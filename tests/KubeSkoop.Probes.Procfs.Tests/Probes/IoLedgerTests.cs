@@ -1,0 +1,370 @@
+using CsCheck;
+using KubeSkoop.Probes.Procfs.Probes.Io;
+using KubeSkoop.Probes.Procfs.Sources;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Procfs.Tests.Probes;
+
+/// <summary>
+/// The ledger against a model of what the kernel does with I/O at the end of processes. Every unit of I/O in the model
+/// has a number of its own, so the truth is the set of units that any reading has ever shown.
+/// </summary>
+public sealed class IoLedgerTests
+{
+    [Fact]
+    public void A_child_that_is_waited_for_is_counted_once()
+    {
+        var world = new World();
+        Model init = world.Init, child = world.Fork(init);
+        world.DoIo(init, 10);
+        world.DoIo(child, 100);
+        Assert.Equal(110, world.SampleTotal());
+        world.DoIo(child, 5);
+        world.Exit(child);
+        Assert.Equal(115, world.SampleTotal()); // a zombie can still be read
+        world.Wait(init, child);
+        Assert.Equal(115, world.SampleTotal());
+        Assert.Equal(115, world.SampleTotal());
+        world.DoIo(init, 1);
+        Assert.Equal(116, world.SampleTotal());
+    }
+
+    [Fact]
+    public void What_a_child_did_after_its_last_sample_is_seen_in_its_parent()
+    {
+        var world = new World();
+        Model child = world.Fork(world.Init);
+        world.DoIo(child, 100);
+        Assert.Equal(100, world.SampleTotal());
+        world.DoIo(child, 7);
+        world.Exit(child);
+        world.Wait(world.Init, child);
+        Assert.Equal(107, world.SampleTotal());
+    }
+
+    [Fact]
+    public void A_child_nobody_waits_for_stays_counted()
+    {
+        var world = new World();
+        Model parent = world.Fork(world.Init);
+        parent.IgnoresChildren = true;
+        Model child = world.Fork(parent);
+        world.DoIo(child, 100);
+        Assert.Equal(100, world.SampleTotal());
+        world.DoIo(child, 7); // never seen by anybody
+        world.Exit(child);
+        world.DoIo(parent, 1000);
+        Assert.Equal(1100, world.SampleTotal());
+        Assert.Equal(1100, world.SampleTotal());
+    }
+
+    [Fact]
+    public void A_container_that_its_shim_waits_for_stays_in_its_own_group()
+    {
+        var world = new World();
+        Model shim = world.Fork(world.Init), container = world.Fork(shim);
+        container.Group = world.Pod;
+        Model worker = world.Fork(container);
+        world.DoIo(shim, 1);
+        world.DoIo(container, 20);
+        world.DoIo(worker, 300);
+        world.Sample();
+        Assert.Equal((1, 320), (world.Published(world.Host), world.Published(world.Pod)));
+        world.Exit(worker);
+        world.Wait(container, worker);
+        world.Sample();
+        Assert.Equal((1, 320), (world.Published(world.Host), world.Published(world.Pod)));
+        world.DoIo(container, 4); // in nobody's sample: goes to who waits
+        world.Exit(container);
+        world.Wait(shim, container);
+        world.Sample();
+        Assert.Equal((5, 320), (world.Published(world.Host), world.Published(world.Pod)));
+        world.DoIo(shim, 2);
+        world.Sample();
+        Assert.Equal((7, 320), (world.Published(world.Host), world.Published(world.Pod)));
+    }
+
+    [Fact]
+    public void A_whole_family_that_ends_between_two_samples_is_counted_once()
+    {
+        var world = new World();
+        Model shim = world.Fork(world.Init), container = world.Fork(shim), worker = world.Fork(container), orphan = world.Fork(worker);
+        container.Group = worker.Group = orphan.Group = world.Pod;
+        foreach (Model process in (Model[])[shim, container, worker, orphan]) world.DoIo(process, 10 * process.Id);
+        world.Sample();
+        int before = world.Published(world.Host) + world.Published(world.Pod);
+        world.Exit(worker);
+        world.Wait(container, worker);
+        world.Exit(container); // the orphan is taken over by the first process
+        world.Wait(shim, container);
+        world.Exit(orphan);
+        world.Wait(world.Init, orphan);
+        world.Sample();
+        Assert.Equal(before, world.Published(world.Host) + world.Published(world.Pod));
+        world.Exit(shim);
+        world.Wait(world.Init, shim);
+        world.Sample();
+        Assert.Equal(before, world.Published(world.Host) + world.Published(world.Pod));
+    }
+
+    [Fact]
+    public void A_number_given_to_another_process_is_another_process()
+    {
+        var world = new World();
+        Model child = world.Fork(world.Init);
+        world.DoIo(child, 100);
+        world.Sample();
+        world.Exit(child);
+        world.Wait(world.Init, child);
+        Model other = world.Fork(world.Init, child.Id);
+        world.DoIo(other, 1);
+        Assert.Equal(101, world.SampleTotal());
+        world.DoIo(other, 1);
+        Assert.Equal(102, world.SampleTotal());
+    }
+
+    [Fact]
+    public void A_process_that_changes_its_group_leaves_behind_what_it_did_there()
+    {
+        var world = new World();
+        Model process = world.Fork(world.Init);
+        world.DoIo(process, 5);
+        world.Sample();
+        process.Group = world.Pod;
+        world.DoIo(process, 7);
+        world.Sample();
+        Assert.Equal((5, 7), (world.Published(world.Host), world.Published(world.Pod)));
+    }
+
+    [Fact]
+    public void Nothing_is_lost_or_counted_twice_whatever_processes_do() => Gen.Int.Sample(seed =>
+    {
+        var random = new Random(seed);
+        var world = new World();
+        for (int step = 0; step < 200; step++) Step(world, random);
+        world.Sample();
+        world.Sample();
+        Assert.Equal(world.Seen.Count, world.Exact());
+    }, iter: 1000);
+
+    // Processes go on between any two readings of one sample.
+    [Fact]
+    public void Races_within_a_sample_are_settled_by_the_next() => Gen.Int.Sample(seed =>
+    {
+        var random = new Random(seed);
+        var world = new World();
+        for (int round = 0; round < 25; round++)
+        {
+            for (int step = random.Next(8); step > 0; step--) Step(world, random, sample: false);
+            world.BetweenReadings = () =>
+            {
+                if (random.Next(4) == 0) Step(world, random, sample: false);
+            };
+            world.Sample();
+            world.BetweenReadings = null;
+        }
+        for (int quiet = 0; quiet < 3; quiet++) world.Sample();
+        Assert.Equal(world.Seen.Count, world.Exact());
+    }, iter: 1000);
+
+    [Fact]
+    public void Debug_smallest()
+    {
+        string best = null!; int total = 0, bad = 0; double worst = 0;
+        for (int rounds = 25; rounds < 26; rounds++)
+        for (int seed = 0; seed < 6000; seed++)
+        {
+            Log.Clear();
+            var random = new Random(seed);
+            var world = new World();
+            for (int round = 0; round < rounds; round++)
+            {
+                for (int step = random.Next(8); step > 0; step--) Step(world, random, sample: false);
+                world.BetweenReadings = () =>
+                {
+                    if (random.Next(4) == 0) Step(world, random, sample: false);
+                };
+                world.Sample();
+                world.BetweenReadings = null;
+            }
+            Log.Add("quiet");
+            for (int quiet = 0; quiet < 3; quiet++) world.Sample();
+            total++; if (world.Seen.Count != world.Exact()) { bad++; worst = Math.Max(worst, Math.Abs(world.Seen.Count - world.Exact()) / (double)world.Seen.Count); }
+            if (world.Seen.Count != world.Exact() && (best is null || Log.Count < best.Split('\n').Length)) best = string.Join("\n", Log) + $"\n{world.Seen.Count} {world.Exact()}";
+        }
+        if (best is not null) Assert.Fail(best + $"\n{bad} of {total}, worst {worst}");
+    }
+    private static readonly List<string> Log = [];
+
+    private static void Step(World world, Random random, bool sample = true)
+    {
+        Model[] living = [.. world.Processes.Where(static p => !p.Zombie)];
+        Model chosen = living[random.Next(living.Length)];
+        switch (random.Next(sample ? 10 : 9))
+        {
+            case < 3:
+                world.DoIo(chosen, random.Next(1, 50));
+                break;
+            case < 5:
+                if (living.Length > 12 || chosen.Parent is { IgnoresChildren: true }) break;
+                Model child = world.Fork(chosen);
+                child.IgnoresChildren = random.Next(4) == 0;
+                if (random.Next(3) == 0) child.Group = chosen.Group == world.Host ? world.Pod : world.Host;
+                break;
+            case < 7:
+                if (chosen != world.Init && !chosen.IgnoresChildren) world.Exit(chosen);
+                break;
+            case < 9:
+                if (world.Processes.Find(p => p.Zombie && p.Parent == chosen) is { } zombie) world.Wait(chosen, zombie);
+                break;
+            default:
+                world.Sample();
+                break;
+        }
+    }
+
+    private sealed class Model(int id, ProcProcess seen)
+    {
+        internal int Id => id;
+        internal ProcProcess Process => seen;
+        internal Model? Parent;
+        internal ProcGroup Group = null!;
+        internal readonly HashSet<int> Units = []; // its own and those of children it has waited for
+        internal ulong Faults = 1000;              // what it takes to start; each further act takes little
+        internal ulong ChildFaults;
+        internal bool Zombie;
+        internal bool IgnoresChildren;
+    }
+
+    private sealed class World : IIoReader
+    {
+        private readonly IoLedger _ledger = new();
+        private readonly Dictionary<ProcGroup, int> _published = [];
+        private int _lastId;
+        private int _lastUnit;
+
+        internal World()
+        {
+            var ns = new NetworkNamespace(1, true, new NamespaceFacts(null, null, null, null));
+            Host = new ProcGroup(ns, null);
+            Pod = new ProcGroup(ns, new PodIdentity("default", "pod"));
+            Init = Make(1);
+            Init.Group = Host;
+        }
+
+        internal ProcGroup Host { get; }
+        internal ProcGroup Pod { get; }
+        internal Model Init { get; }
+        internal List<Model> Processes { get; } = [];
+        internal HashSet<int> Seen { get; } = [];
+        internal Action? BetweenReadings { get; set; }
+
+        internal Model Fork(Model parent, int? id = null)
+        {
+            Model child = Make(id ?? _lastId + 1);
+            child.Parent = parent;
+            child.Group = parent.Group;
+            Log.Add($"fork {parent.Id} {child.Id}");
+            return child;
+        }
+
+        internal void DoIo(Model process, int units)
+        {
+            Log.Add($"io {process.Id} {units}");
+            for (int i = 0; i < units; i++) process.Units.Add(++_lastUnit);
+            process.Faults++;
+        }
+
+        internal void Exit(Model process)
+        {
+            Log.Add($"exit {process.Id} parent {process.Parent?.Id} ignores {process.Parent?.IgnoresChildren}");
+            foreach (Model child in Processes.Where(p => p.Parent == process).ToArray())
+            {
+                child.Parent = Init;
+                if (child.Zombie) Wait(Init, child);
+            }
+            process.Zombie = true;
+            if (process.Parent!.IgnoresChildren) Remove(process);
+        }
+
+        internal void Wait(Model parent, Model zombie)
+        {
+            Log.Add($"wait {parent.Id} {zombie.Id}");
+            parent.Units.UnionWith(zombie.Units);
+            parent.ChildFaults += zombie.Faults + zombie.ChildFaults;
+            Remove(zombie);
+        }
+
+        internal int SampleTotal()
+        {
+            Sample();
+            return Published(Host) + Published(Pod);
+        }
+
+        internal void Sample()
+        {
+            Log.Add($"sample");
+            // As the walk does: the list and each stat first, in the order of the numbers.
+            var walked = new List<ProcProcess>();
+            foreach (Model model in Processes.OrderBy(static p => p.Id).ToArray())
+            {
+                if (!Processes.Contains(model)) continue;
+                model.Process.Stat = StatOf(model);
+                model.Process.Group = model.Group;
+                walked.Add(model.Process); Log.Add($"  walk {model.Id} {model.ChildFaults}");
+                BetweenReadings?.Invoke();
+            }
+            foreach (ProcProcess gone in _gone.Where(g => !walked.Contains(g))) gone.Leave();
+            _ledger.Take(walked, this);
+            foreach (ProcGroup group in (ProcGroup[])[Host, Pod])
+            {
+                _ledger.Of(group)?.Publish();
+                int now = Published(group);
+                Assert.True(now >= _published.GetValueOrDefault(group), "A counter went down.");
+                _published[group] = now;
+            }
+        }
+
+        internal int Published(ProcGroup group) => (int)(_ledger.Of(group)?.Published[0] ?? 0);
+
+        internal int Exact() => (int)((_ledger.Of(Host)?.Exact[0] ?? 0) + (_ledger.Of(Pod)?.Exact[0] ?? 0));
+
+        public bool TryRead(ProcProcess process, out IoNumbers numbers)
+        {
+            BetweenReadings?.Invoke();
+            numbers = default;
+            Log.Add($"  read {process.Id}");
+            if (Processes.Find(p => p.Process == process) is not { } model) return false;
+            for (int i = 0; i < IoNumbers.Count; i++) numbers[i] = (ulong)model.Units.Count;
+            Seen.UnionWith(model.Units);
+            return true;
+        }
+
+        public bool TryReadStat(ProcProcess process, out ProcStat stat)
+        {
+            BetweenReadings?.Invoke();
+            Model? model = Processes.Find(p => p.Process == process);
+            stat = model is null ? default : StatOf(model);
+            return model is not null;
+        }
+
+        private readonly List<ProcProcess> _gone = [];
+
+        private Model Make(int id)
+        {
+            var model = new Model(id, new ProcProcess(id, new SafeFileHandle()));
+            _lastId = Math.Max(_lastId, id);
+            Processes.Add(model);
+            return model;
+        }
+
+        private void Remove(Model process)
+        {
+            Processes.Remove(process);
+            _gone.Add(process.Process);
+        }
+
+        private static ProcStat StatOf(Model model) =>
+            new(model.Zombie ? (byte)'Z' : (byte)'S', model.Parent?.Id ?? 0, 0, model.Faults, model.ChildFaults, 1);
+    }
+}
