@@ -1,6 +1,5 @@
 using KubeSkoop.Probes;
-using KubeSkoop.Probes.Procfs.Probes.NetDev;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
+using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 

@@ -1,6 +1,5 @@
 using System.Text;
 using CsCheck;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
 namespace KubeSkoop.Probes.Procfs.Tests;

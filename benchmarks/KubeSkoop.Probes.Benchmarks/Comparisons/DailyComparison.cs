@@ -1,14 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using KubeSkoop.Probes.Procfs;
-using KubeSkoop.Probes.Procfs.Probes.Ip;
-using KubeSkoop.Probes.Procfs.Probes.NetDev;
-using KubeSkoop.Probes.Procfs.Probes.Sock;
-using KubeSkoop.Probes.Procfs.Probes.Softnet;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
-using KubeSkoop.Probes.Procfs.Probes.TcpExt;
-using KubeSkoop.Probes.Procfs.Probes.Udp;
-using KubeSkoop.Probes.Procfs.Sources;
 using Microsoft.Extensions.Options;
 
 namespace KubeSkoop.Probes.Benchmarks.Comparisons;

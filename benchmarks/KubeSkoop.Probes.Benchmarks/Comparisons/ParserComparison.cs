@@ -1,10 +1,4 @@
-using KubeSkoop.Probes.Procfs.Probes.Icmp;
-using KubeSkoop.Probes.Procfs.Probes.Ip;
-using KubeSkoop.Probes.Procfs.Probes.Mptcp;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
-using KubeSkoop.Probes.Procfs.Probes.TcpExt;
-using KubeSkoop.Probes.Procfs.Probes.Udp;
-using KubeSkoop.Probes.Procfs.Sources;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Probes.Benchmarks.Comparisons;
 

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text;
 using BenchmarkDotNet.Attributes;
 using KubeSkoop.Probes.Benchmarks.Comparisons;
-using KubeSkoop.Probes.Procfs.Sources;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Probes.Benchmarks.Parsing;
 

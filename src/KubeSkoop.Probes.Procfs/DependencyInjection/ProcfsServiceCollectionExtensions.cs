@@ -1,18 +1,5 @@
 using KubeSkoop.Probes;
 using KubeSkoop.Probes.Procfs;
-using KubeSkoop.Probes.Procfs.Probes.Fd;
-using KubeSkoop.Probes.Procfs.Probes.Icmp;
-using KubeSkoop.Probes.Procfs.Probes.Io;
-using KubeSkoop.Probes.Procfs.Probes.Ip;
-using KubeSkoop.Probes.Procfs.Probes.Ipvs;
-using KubeSkoop.Probes.Procfs.Probes.Mptcp;
-using KubeSkoop.Probes.Procfs.Probes.NetDev;
-using KubeSkoop.Probes.Procfs.Probes.Sock;
-using KubeSkoop.Probes.Procfs.Probes.Softnet;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
-using KubeSkoop.Probes.Procfs.Probes.TcpExt;
-using KubeSkoop.Probes.Procfs.Probes.Udp;
-using KubeSkoop.Probes.Procfs.Sources;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 

@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Probes;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Names for columns that the kernel names.</summary>
 internal static class MetricNames

@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>A probe that takes columns from tables it shares with other probes, and holds them while it runs.</summary>
 /// <typeparam name="TRecord">The record: <see cref="Reading"/>s first, in the order of its column sets.</typeparam>

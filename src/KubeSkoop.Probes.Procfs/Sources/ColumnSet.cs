@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// The columns of one record within one section of a kernel table, in the order of the record's fields. The table keeps

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using KubeSkoop.Probes.Procfs.Interop;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Walks a directory that is kept open, without a string per entry. Names are bytes: nobody promised UTF-8.</summary>
 internal ref struct DirectoryCursor

@@ -2,7 +2,7 @@ using System.Globalization;
 using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// One file of one network namespace: opened when it is first read, kept, closed on the watching thread when the

@@ -1,6 +1,6 @@
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// One file of <c>/proc/PID/net</c>, of every namespace: kept open, read and parsed at most once per round for all probes

@@ -1,7 +1,7 @@
 using System.Buffers.Text;
 using System.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Builds a NUL-terminated path on the stack: file names are bytes to the kernel, and no string is made.</summary>
 internal ref struct NulPath(Span<byte> buffer)

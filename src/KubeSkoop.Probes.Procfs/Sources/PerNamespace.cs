@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Keeps one <typeparamref name="T"/> for every namespace of a snapshot, in the snapshot's order, made once and disposed

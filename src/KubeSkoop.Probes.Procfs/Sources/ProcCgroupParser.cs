@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// <c>/proc/PID/cgroup</c> (kernel/cgroup/cgroup.c, proc_cgroup_show): lines of <c>id:controllers:path</c>. On cgroup v2 there is the one line

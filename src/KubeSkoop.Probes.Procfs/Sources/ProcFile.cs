@@ -1,7 +1,7 @@
 using KubeSkoop.Probes.Procfs.Interop;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>How a reading went.</summary>
 internal enum ReadOutcome : byte

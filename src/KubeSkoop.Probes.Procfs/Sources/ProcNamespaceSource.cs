@@ -5,7 +5,7 @@ using KubeSkoop.Probes.Procfs.Text;
 using Microsoft.Extensions.Options;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Finds network namespaces through the processes in <c>/proc</c> and the bind mounts in <c>/run/netns</c>. A pidfd per

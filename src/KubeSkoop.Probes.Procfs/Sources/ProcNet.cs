@@ -1,14 +1,6 @@
-using KubeSkoop.Probes.Procfs.Probes.Icmp;
-using KubeSkoop.Probes.Procfs.Probes.Ip;
-using KubeSkoop.Probes.Procfs.Probes.Ipvs;
-using KubeSkoop.Probes.Procfs.Probes.Mptcp;
-using KubeSkoop.Probes.Procfs.Probes.Sock;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
-using KubeSkoop.Probes.Procfs.Probes.TcpExt;
-using KubeSkoop.Probes.Procfs.Probes.Udp;
 using Microsoft.Extensions.Options;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>What the procfs probes share: the namespaces, and the tables that several probes take columns from.</summary>
 public sealed class ProcNet : IDisposable

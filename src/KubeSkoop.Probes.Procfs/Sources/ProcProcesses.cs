@@ -3,7 +3,7 @@ using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Text;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// The machine's processes and whose they are, walked at most once per round for all probes that look into processes.

@@ -1,6 +1,6 @@
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>What is taken from <c>/proc/PID/stat</c>.</summary>
 /// <param name="State">R, S, D, Z, ...</param>

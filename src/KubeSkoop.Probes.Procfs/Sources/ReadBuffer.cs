@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>A pinned buffer that grows to what a kernel file needs and is then reused for ever.</summary>
 internal sealed class ReadBuffer(int limit = ReadBuffer.DefaultLimit)

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Copies slots into a record whose first fields are <see cref="Reading"/>s in the order of a column set.</summary>
 internal static class RecordColumns

@@ -1,7 +1,7 @@
 using System.Text;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// <c>/proc/net/snmp6</c> (net/ipv6/proc.c): a line a column, <c>"%-32s\t%lu"</c>. Lines are expected in the order they were

@@ -1,7 +1,7 @@
 using System.Text;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Turns the text of a kernel table into slots. Knows the format and no I/O.</summary>
 internal interface ITableLayout

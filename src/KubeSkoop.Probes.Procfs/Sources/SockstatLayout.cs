@@ -1,7 +1,7 @@
 using System.Text;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Sources;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// <c>/proc/net/sockstat</c> and <c>sockstat6</c> (net/ipv4/proc.c, sockstat_seq_show; net/ipv6/proc.c): lines of a name and

@@ -82,7 +82,7 @@ public sealed class PackageTests(PackagesFixture packages)
     {
         string program = await packages.BuildAsync("Fresh", """
             using KubeSkoop.Probes;
-            using KubeSkoop.Probes.Procfs.Probes.Tcp;
+            using KubeSkoop.Probes.Procfs;
 
             await using var tcp = await TcpProbe.StartNewAsync();
             foreach (ref readonly var row in tcp.Sample())

@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Text;
 using CsCheck;
-using KubeSkoop.Probes.Procfs.Probes.NetDev;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
 namespace KubeSkoop.Probes.Procfs.Tests.Probes;

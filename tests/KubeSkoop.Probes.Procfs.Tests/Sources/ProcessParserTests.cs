@@ -1,10 +1,6 @@
 using System.Globalization;
 using System.Text;
 using CsCheck;
-using KubeSkoop.Probes.Procfs.Probes.Fd;
-using KubeSkoop.Probes.Procfs.Probes.Io;
-using KubeSkoop.Probes.Procfs.Probes.Sock;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
 namespace KubeSkoop.Probes.Procfs.Tests.Sources;

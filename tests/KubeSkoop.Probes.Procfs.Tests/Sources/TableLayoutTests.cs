@@ -1,15 +1,6 @@
 using System.Globalization;
 using System.Text;
 using CsCheck;
-using KubeSkoop.Probes.Procfs.Probes.Icmp;
-using KubeSkoop.Probes.Procfs.Probes.Ip;
-using KubeSkoop.Probes.Procfs.Probes.Ipvs;
-using KubeSkoop.Probes.Procfs.Probes.Mptcp;
-using KubeSkoop.Probes.Procfs.Probes.Sock;
-using KubeSkoop.Probes.Procfs.Probes.Tcp;
-using KubeSkoop.Probes.Procfs.Probes.TcpExt;
-using KubeSkoop.Probes.Procfs.Probes.Udp;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
 namespace KubeSkoop.Probes.Procfs.Tests.Sources;

@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Probes.Fd;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Settings of the probe <c>fd</c>.</summary>
 public sealed class FdOptions : ProbeOptions

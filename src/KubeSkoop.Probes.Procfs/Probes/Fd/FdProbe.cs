@@ -1,10 +1,9 @@
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Procfs.Interop;
-using KubeSkoop.Probes.Procfs.Sources;
 using Microsoft.Extensions.Options;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Fd;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Open descriptors and sockets per network namespace (and per pod in the host's), beside the limit of the process closest to it.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

@@ -1,4 +1,4 @@
-namespace KubeSkoop.Probes.Procfs.Probes.Fd;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Open descriptors of the processes of one network namespace, or of one pod in the host's.</summary>
 public struct FdRecord

@@ -1,6 +1,6 @@
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Fd;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary><c>/proc/PID/limits</c> (fs/proc/base.c, proc_pid_limits): a header, then <c>"%-25s %-20s %-20s %-10s"</c>: name, soft limit, hard limit, unit.</summary>
 internal static class LimitsParser

@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes.Icmp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>ICMP messages per network namespace and IP version, from <c>/proc/net/snmp</c> and <c>snmp6</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

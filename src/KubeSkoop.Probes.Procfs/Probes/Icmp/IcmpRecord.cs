@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Icmp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>ICMP counters of one network namespace and IP version (net/ipv4/proc.c, icmp_put; net/ipv6/proc.c, snmp6_icmp6_list).</summary>
 [StructLayout(LayoutKind.Sequential)]

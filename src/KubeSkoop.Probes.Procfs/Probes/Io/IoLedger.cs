@@ -1,8 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Io;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Reads one process's numbers as of now.</summary>
 internal interface IIoReader

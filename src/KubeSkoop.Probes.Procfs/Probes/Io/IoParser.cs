@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Io;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>The numbers of <c>/proc/PID/io</c>, in the order of the record's fields.</summary>
 [InlineArray(Count)]

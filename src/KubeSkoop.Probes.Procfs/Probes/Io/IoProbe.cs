@@ -1,10 +1,9 @@
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Procfs.Interop;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 using Microsoft.Win32.SafeHandles;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Io;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>I/O of processes per network namespace (and per pod in the host's), from <c>/proc/PID/io</c>; ended processes stay counted.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Io;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// I/O of the processes of one network namespace, or of one pod in the host's (fs/proc/base.c, do_io_accounting). Processes that have ended

@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes.Ip;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>IP packets, bytes, errors and fragments per network namespace and IP version.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>
@@ -51,21 +49,21 @@ public sealed class IpProbe(ProcNet net, TimeProvider? clock = null) : NetTableP
         int offset = snmp.Layout.OffsetOf(IpRecord.Columns);
         int extendedOffset = netstat.Layout.OffsetOf(IpRecord.ExtendedColumns);
         lock (snmp.Gate)
-        lock (netstat.Gate)
-        {
-            IReadOnlyList<NetworkNamespace> namespaces = net.Namespaces.Current;
-            ReadOnlySpan<NetTableRow> rows = snmp.RowsOf(namespaces);
-            ReadOnlySpan<NetTableRow> extended = netstat.RowsOf(namespaces);
-            for (int i = 0; i < rows.Length; i++)
+            lock (netstat.Gate)
             {
-                if (!snmp.TryRead(rows[i], batch, out ReadOnlySpan<Reading> slots)) continue;
-                ref IpRecord record = ref batch.Add(rows[i].Subject);
-                RecordColumns.Fill(ref record, slots, offset, IpRecord.Columns);
-                record.Version = IpVersion.IPv4;
-                if (netstat.TryRead(extended[i], batch, out slots))
-                    RecordColumns.Fill(ref record, slots, extendedOffset, IpRecord.ExtendedColumns, IpRecord.Columns.SlotCount);
+                IReadOnlyList<NetworkNamespace> namespaces = net.Namespaces.Current;
+                ReadOnlySpan<NetTableRow> rows = snmp.RowsOf(namespaces);
+                ReadOnlySpan<NetTableRow> extended = netstat.RowsOf(namespaces);
+                for (int i = 0; i < rows.Length; i++)
+                {
+                    if (!snmp.TryRead(rows[i], batch, out ReadOnlySpan<Reading> slots)) continue;
+                    ref IpRecord record = ref batch.Add(rows[i].Subject);
+                    RecordColumns.Fill(ref record, slots, offset, IpRecord.Columns);
+                    record.Version = IpVersion.IPv4;
+                    if (netstat.TryRead(extended[i], batch, out slots))
+                        RecordColumns.Fill(ref record, slots, extendedOffset, IpRecord.ExtendedColumns, IpRecord.Columns.SlotCount);
+                }
             }
-        }
     }
 
     private void ReadIPv6(SampleBatch<IpRecord> batch)

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Ip;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>IP counters of one network namespace and IP version (net/ipv4/proc.c, snmp4_ipstats_list and snmp4_ipextstats_list; net/ipv6/proc.c, snmp6_ipstats_list).</summary>
 [StructLayout(LayoutKind.Sequential)]

@@ -1,7 +1,6 @@
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Ipvs;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// <c>/proc/net/ip_vs_stats</c>: two lines of names, one above the other, a line of hexadecimal totals, an empty line, a line of the

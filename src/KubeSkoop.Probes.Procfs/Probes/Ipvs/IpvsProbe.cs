@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes.Ipvs;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>IPVS connections, packets and bytes per network namespace, from <c>/proc/net/ip_vs_stats</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Ipvs;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>IPVS totals and rates of one network namespace (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_stats_show).</summary>
 [StructLayout(LayoutKind.Sequential)]

@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes.Mptcp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Every Multipath TCP counter of the running kernel per network namespace, from <c>/proc/net/netstat</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Mptcp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Multipath TCP counters of one network namespace (net/mptcp/mib.c). The kernel names all of them; their meaning moves

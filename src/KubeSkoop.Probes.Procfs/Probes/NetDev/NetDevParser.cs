@@ -1,6 +1,6 @@
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.NetDev;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Which column of <c>/proc/net/dev</c> belongs to which field, learned from its two header lines; afterwards they are only compared.

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.NetDev;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Traffic, errors and drops per network namespace and device, from <c>/proc/net/dev</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

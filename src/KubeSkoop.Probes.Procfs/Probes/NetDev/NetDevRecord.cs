@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace KubeSkoop.Probes.Procfs.Probes.NetDev;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Traffic of one network device (net/core/net-procfs.c, dev_seq_printf_stats).</summary>
 [StructLayout(LayoutKind.Sequential)]

@@ -1,8 +1,7 @@
 using System.Buffers.Binary;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.NetDev;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// The device file of one namespace and the subjects of its devices, made once per device. Devices are expected in the

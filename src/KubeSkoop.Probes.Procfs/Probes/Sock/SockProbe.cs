@@ -1,7 +1,6 @@
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Sock;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Sockets in use per network namespace, and TCP and UDP memory of the node with their limits.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>
@@ -78,31 +77,31 @@ public sealed class SockProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
         int offset = sockstat.Layout.OffsetOf(SockRecord.Columns);
         int nodeOffset = sockstat.Layout.OffsetOf(SockRecord.NodeColumns);
         lock (sockstat.Gate)
-        lock (sockstat6.Gate)
-        {
-            IReadOnlyList<NetworkNamespace> namespaces = net.Namespaces.Current;
-            ReadOnlySpan<NetTableRow> rows = sockstat.RowsOf(namespaces);
-            ReadOnlySpan<NetTableRow> rows6 = sockstat6.RowsOf(namespaces);
-            ReadOnlySpan<Sysctl> limits = _timeWaitLimits.For(namespaces);
-            int opens = MostOpensPerSample;
-            bool nodeDone = false;
-            for (int i = 0; i < rows.Length; i++)
+            lock (sockstat6.Gate)
             {
-                if (!sockstat.TryRead(rows[i], batch, out ReadOnlySpan<Reading> slots)) continue;
-                if (!nodeDone)
+                IReadOnlyList<NetworkNamespace> namespaces = net.Namespaces.Current;
+                ReadOnlySpan<NetTableRow> rows = sockstat.RowsOf(namespaces);
+                ReadOnlySpan<NetTableRow> rows6 = sockstat6.RowsOf(namespaces);
+                ReadOnlySpan<Sysctl> limits = _timeWaitLimits.For(namespaces);
+                int opens = MostOpensPerSample;
+                bool nodeDone = false;
+                for (int i = 0; i < rows.Length; i++)
                 {
-                    nodeDone = true;
-                    ref SockRecord node = ref batch.Add(SampleSubject.Node);
-                    RecordColumns.Fill(ref node, slots, nodeOffset, SockRecord.NodeColumns, FirstNodeField);
-                    if (namespaces[0].IsHost) ReadNodeLimits(namespaces[0], ref node);
+                    if (!sockstat.TryRead(rows[i], batch, out ReadOnlySpan<Reading> slots)) continue;
+                    if (!nodeDone)
+                    {
+                        nodeDone = true;
+                        ref SockRecord node = ref batch.Add(SampleSubject.Node);
+                        RecordColumns.Fill(ref node, slots, nodeOffset, SockRecord.NodeColumns, FirstNodeField);
+                        if (namespaces[0].IsHost) ReadNodeLimits(namespaces[0], ref node);
+                    }
+                    ref SockRecord record = ref batch.Add(rows[i].Subject);
+                    RecordColumns.Fill(ref record, slots, offset, SockRecord.Columns);
+                    RecordColumns.Put(ref record, limits[i].Read(_buffer, ref opens), TimeWaitLimitField);
+                    if (sockstat6.TryRead(rows6[i], batch, out slots))
+                        RecordColumns.Fill(ref record, slots, 0, SockRecord.Columns6, FirstField6);
                 }
-                ref SockRecord record = ref batch.Add(rows[i].Subject);
-                RecordColumns.Fill(ref record, slots, offset, SockRecord.Columns);
-                RecordColumns.Put(ref record, limits[i].Read(_buffer, ref opens), TimeWaitLimitField);
-                if (sockstat6.TryRead(rows6[i], batch, out slots))
-                    RecordColumns.Fill(ref record, slots, 0, SockRecord.Columns6, FirstField6);
             }
-        }
     }
 
     // The node's limits are seen in the host's network namespace only, which lives as long as the machine.

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Sock;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Sockets in use (net/ipv4/proc.c, sockstat_seq_show; net/ipv6/proc.c, sockstat6_seq_show). Rows about a network namespace have what the kernel

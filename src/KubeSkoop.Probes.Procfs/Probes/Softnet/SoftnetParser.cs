@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Softnet;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>The columns of one line of <c>/proc/net/softnet_stat</c>.</summary>
 [InlineArray(Count)]

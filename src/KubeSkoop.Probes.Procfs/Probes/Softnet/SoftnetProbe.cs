@@ -1,9 +1,8 @@
 using System.Globalization;
 using KubeSkoop.Probes.Procfs.Interop;
-using KubeSkoop.Probes.Procfs.Sources;
 using KubeSkoop.Probes.Procfs.Text;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Softnet;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>The receive softirq of each CPU, once for the node, from <c>/proc/net/softnet_stat</c>.</summary>
 /// <remarks>Makes a stopped probe that looks where the other probes of the package do.</remarks>

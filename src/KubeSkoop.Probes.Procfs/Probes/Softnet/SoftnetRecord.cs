@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Softnet;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>
 /// Packets taken through the receive softirq of one CPU (net/core/net-procfs.c, softnet_seq_show). The kernel's columns have 32 bits and

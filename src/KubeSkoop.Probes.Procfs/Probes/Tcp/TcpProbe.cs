@@ -1,6 +1,4 @@
-using KubeSkoop.Probes.Procfs.Sources;
-
-namespace KubeSkoop.Probes.Procfs.Probes.Tcp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>TCP connections and segments per network namespace, from <c>/proc/net/snmp</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Tcp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>TCP counters of one network namespace; IPv4 and IPv6 together, as the kernel keeps them (net/ipv4/proc.c, snmp4_tcp_list).</summary>
 [StructLayout(LayoutKind.Sequential)]

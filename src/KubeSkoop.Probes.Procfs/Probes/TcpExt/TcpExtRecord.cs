@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.TcpExt;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Extended TCP counters of one network namespace (net/ipv4/proc.c, snmp4_net_list): the documented ones as fields, all others of the running kernel under its own names.</summary>
 [StructLayout(LayoutKind.Sequential)]

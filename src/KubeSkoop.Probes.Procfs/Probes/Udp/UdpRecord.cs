@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using KubeSkoop.Probes.Procfs.Sources;
 
-namespace KubeSkoop.Probes.Procfs.Probes.Udp;
+namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>UDP counters of one network namespace and IP version (net/ipv4/proc.c, snmp4_udp_list; net/ipv6/proc.c, snmp6_udp6_list).</summary>
 [StructLayout(LayoutKind.Sequential)]
