@@ -37,7 +37,7 @@ internal interface IIoReader
 /// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
 /// for them. An account can be ahead for one sample, when a child ends between the readings of itself and of a parent with a
 /// higher pid; what is published stands still until the account has caught up, and never goes down. When a parent that
-/// ignores SIGCHLD ends in the same interval as its children, whether an ancestor has absorbed them is a guess by their faults.
+/// ignores SIGCHLD ends in the same interval as its children, whether an ancestor has absorbed them is a guess by their faults, and a wrong guess stays in the account (about one of 600 torture runs in the tests, off by less than 3 percent).
 /// </para>
 /// </remarks>
 internal sealed class IoLedger
