@@ -49,29 +49,6 @@ run_apart() {
 	"${quiet[@]}" timeout --kill-after=5 "$limit" unshare --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
 }
 
-# Debian's node_exporter, unpacked beside the build: nothing is installed or started on this machine.
-node_exporter() {
-	local found
-	if found=$(command -v prometheus-node-exporter); then
-		printf '%s\n' "$found"
-		return
-	fi
-	found=$native/node-exporter/usr/bin/prometheus-node-exporter
-	if [[ ! -x $found ]]; then
-		say "Fetching Debian's prometheus-node-exporter ..."
-		(
-			cd "$native"
-			rm -f prometheus-node-exporter_*.deb
-			apt-get download -qq prometheus-node-exporter || { apt-get update -qq && apt-get download -qq prometheus-node-exporter; }
-			dpkg -x prometheus-node-exporter_*.deb node-exporter
-		) >&2 </dev/null || {
-			say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."
-			return 1
-		}
-	fi
-	printf '%s\n' "$found"
-}
-
 name=${1:-}
 [[ $# -eq 0 ]] || shift
 case $name in
@@ -90,7 +67,10 @@ scrape)
 	;;
 node-exporter)
 	build
-	peer=$(node_exporter)
+	peer=$(unpack_tool prometheus-node-exporter prometheus-node-exporter) || {
+		say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."
+		exit 1
+	}
 	run_apart node-exporter --node-exporter "$peer" --exporter "$exporter" "$@"
 	;;
 parts)

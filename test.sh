@@ -118,6 +118,12 @@ accept_snapshots() {
 
 mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux)
 for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
+# Prometheus's own checker; its package would start a server.
+if promtool=$(unpack_tool promtool prometheus); then
+	export PATH="$PATH:$(dirname "$promtool")"
+else
+	say "Missing: 'promtool' (Debian package prometheus). Tests that need it are skipped."
+fi
 [[ $EUID -eq 0 ]] || say "Not root: tests that make network namespaces are skipped. Run it with sudo to run all."
 if ! need_sdk; then
 	failed=1

@@ -34,6 +34,29 @@ need_tools() {
 	[[ ${#missing[@]} -eq 0 ]] || printf '%s\n' "${missing[@]}"
 }
 
+# Unpacks a program of a Debian package beside the build: for packages that would start a service when installed.
+# Prints the program's path.
+unpack_tool() {
+	local program=$1 package=$2 directory=$root/artifacts/tools/$2 found
+	if found=$(command -v "$program"); then
+		printf '%s\n' "$found"
+		return
+	fi
+	found=$directory/usr/bin/$program
+	if [[ ! -x $found ]]; then
+		command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+		say "Fetching $program of Debian's package $package ..."
+		mkdir -p "$directory"
+		(
+			cd "$directory"
+			rm -f "$package"_*.deb
+			apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }
+			dpkg -x "$package"_*.deb . && rm -f "$package"_*.deb
+		) >/dev/null 2>&1 </dev/null || return 1
+	fi
+	[[ -x $found ]] && printf '%s\n' "$found"
+}
+
 # Whether an SDK that global.json accepts can be run. Looks where its installer script puts it, too.
 find_sdk() {
 	local directory
