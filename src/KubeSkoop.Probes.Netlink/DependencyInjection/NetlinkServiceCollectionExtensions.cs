@@ -1,0 +1,21 @@
+using KubeSkoop.Probes;
+using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+
+namespace Microsoft.Extensions.DependencyInjection;
+
+/// <summary>Adds the netlink probes.</summary>
+public static class NetlinkServiceCollectionExtensions
+{
+    /// <summary>Adds the probes that ask the kernel through netlink. They find network namespaces the way the procfs probes do.</summary>
+    public static IProbesBuilder AddNetlink(this IProbesBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.TryAddSingleton<ProcNamespaceSource>();
+        builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
+        builder.Services.TryAddSingleton<ProcNet>();
+        builder.Services.TryAddSingleton<NetlinkSockets>();
+        return builder;
+    }
+}
