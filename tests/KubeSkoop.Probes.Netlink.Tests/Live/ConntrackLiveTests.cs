@@ -180,6 +180,62 @@ public sealed class ConntrackLiveTests
         Assert.False(events.Reader.TryRead(out _));
     }
 
+    [LiveFact(Needs.NetNs, "conntrack", "nft")]
+    public async Task A_full_table_that_makes_room_is_told()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.TrackAsync();
+        await using ConntrackBench bench = await ConntrackBench.StartAsync(ns);
+        using EventSubscription<ConntrackEvent> events = bench.Probe.Subscribe();
+        ulong limit = bench.Record(ns).Maximum.Value;
+        Assert.InRange(limit, 1ul, 2_000_000ul);
+
+        // Entries without an answer are thrown out for new ones, where one is found nearby.
+        await ns.RunAsync(() => ConntrackFiller.Fill((int)limit, ConntrackStatus.Confirmed));
+        using Socket server = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        for (int i = 0; i < 20; i++) await ns.SendUdpAsync(1, (IPEndPoint)server.LocalEndPoint!);
+
+        ConntrackRecord record = bench.Record(ns);
+        Assert.InRange(record.DroppedEarly.Value, 15ul, 200ul);
+        await AssertLikeWitnessAsync(ns, record);
+        await CheckAsync(bench);
+        var full = Assert.IsType<ConntrackTableFullEvent>(await NextAsync(events));
+        Assert.Equal(record.DroppedEarly.Value, full.DroppedEarly);
+        Assert.False(events.Reader.TryRead(out _));
+    }
+
+    [LiveFact(Needs.NetNs, "conntrack", "nft")]
+    public async Task A_round_of_counting_that_takes_too_long_goes_on_with_the_next_namespace()
+    {
+        await using TestNamespace one = await TestNamespace.CreateAsync();
+        await using TestNamespace two = await TestNamespace.CreateAsync();
+        await using TestNamespace three = await TestNamespace.CreateAsync();
+        await using TestNamespace empty = await TestNamespace.CreateAsync();
+        foreach (TestNamespace ns in (TestNamespace[])[one, two, three]) await ns.RunAsync(() => ConntrackFiller.Fill(2, ConntrackStatus.Confirmed));
+        var source = new FakeNamespaceSource { Opener = NetlinkTableTests.Opener(one, two, three, empty) };
+        var candidates = new List<(ConntrackNamespace State, Reading Entries)>();
+        foreach (TestNamespace ns in (TestNamespace[])[one, two, empty, three])
+            candidates.Add((new ConntrackNamespace(source.Add(ns.Inode)), ns == empty ? 0 : 2ul));
+        // Every look at this clock takes a second.
+        var clock = new Microsoft.Extensions.Time.Testing.FakeTimeProvider { AutoAdvanceAmount = TimeSpan.FromSeconds(1) };
+        var settings = new NetlinkSettings();
+        using var counter = new ConntrackCounter(source, settings, new ConntrackOptions { EntriesTimeBudget = TimeSpan.FromMilliseconds(500) }, clock);
+        var gate = new Lock();
+
+        var counted = new List<string>();
+        for (int round = 0; round < 5; round++)
+        {
+            foreach ((ConntrackNamespace state, _) in candidates) state.Flows = null;
+            counter.Count(source.Current, candidates, gate);
+            counted.Add(string.Concat(candidates.Select(static c => c.State.Flows is null ? '-' : 'x')));
+            Assert.All(candidates, static c => Assert.Null(c.State.FlowsProblem));
+        }
+
+        // One each round, and the empty one for nothing when it is passed.
+        Assert.Equal(["x---", "-xx-", "---x", "x---", "-xx-"], counted);
+        Assert.Equal(3, settings.Counts.Opened);
+    }
+
     private static async Task CheckAsync(ConntrackBench bench)
     {
         long before = bench.Settings.Counts.Requests;
