@@ -1,6 +1,7 @@
 using KubeSkoop.Probes;
 using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Microsoft.Extensions.DependencyInjection;
@@ -16,6 +17,8 @@ public static class NetlinkServiceCollectionExtensions
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
         builder.Services.TryAddSingleton<ProcNet>();
         builder.Services.TryAddSingleton<NetlinkSockets>();
-        return builder;
+        builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
+        return builder
+            .AddProbe<TcpSummaryProbe>();
     }
 }
