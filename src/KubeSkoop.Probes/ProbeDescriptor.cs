@@ -87,8 +87,13 @@ public sealed partial record ProbeDescriptor
     public IReadOnlyList<string> Notes { get; init; } = [];
 
     /// <summary>Whether <paramref name="name"/> is the probe's name or one of its aliases.</summary>
-    public bool Answers(string name) =>
-        string.Equals(name, Name, StringComparison.OrdinalIgnoreCase) || Aliases.Contains(name, StringComparer.OrdinalIgnoreCase);
+    public bool Answers(string name)
+    {
+        if (string.Equals(name, Name, StringComparison.OrdinalIgnoreCase)) return true;
+        for (int i = 0; i < Aliases.Count; i++)
+            if (string.Equals(name, Aliases[i], StringComparison.OrdinalIgnoreCase)) return true;
+        return false;
+    }
 
     [GeneratedRegex("^[a-z][a-z0-9_]*\\z")]
     private static partial Regex NamePattern();

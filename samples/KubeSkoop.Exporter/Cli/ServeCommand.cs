@@ -36,7 +36,8 @@ internal static class ServeCommand
 
     private static void Report(CliHost host, IProbeManager manager)
     {
-        IProbe[] wanted = [.. manager.Probes.Where(static p => p.Status.State != ProbeState.Stopped)];
+        // Of the probes somebody asked for; the one that reports on the others always runs.
+        IProbe[] wanted = [.. manager.Probes.Where(static p => p.Status.State != ProbeState.Stopped && p.Descriptor.Name != "probe")];
         IProbe[] running = [.. wanted.Where(static p => p.Status.State == ProbeState.Running)];
         Say(host, string.Create(CultureInfo.InvariantCulture,
             $"{running.Length} of {wanted.Length} probes run: {string.Join(", ", running.Select(static p => $"{p.Descriptor.Name} ({p.Status.Source})"))}."));

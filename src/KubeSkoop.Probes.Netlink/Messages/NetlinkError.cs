@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text;
 using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Text;
 
@@ -102,9 +103,10 @@ internal sealed record NetlinkError(Errno Errno, string? Message = null, ushort?
         return original < NetlinkHeader.Size || original > (uint)(payload.Length - sizeof(int)) ? payload.Length : (int)((sizeof(int) + original + 3) & ~3u);
     }
 
+    // A refusal that stays is not decoded again.
     private static string Words(ReadOnlySpan<byte> text, NetlinkError? last)
     {
-        string words = KernelText.Decode(text);
-        return last?.Message == words ? last.Message : words;
+        if (last?.Message is { } known && Ascii.Equals(text, known)) return known;
+        return KernelText.Decode(text);
     }
 }

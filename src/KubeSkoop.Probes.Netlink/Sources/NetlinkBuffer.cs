@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace KubeSkoop.Probes.Netlink;
 
 /// <summary>A pinned buffer for datagrams, shared by all sockets that are read by one thread at a time.</summary>
@@ -14,11 +16,10 @@ internal sealed class NetlinkBuffer(int size = NetlinkBuffer.DefaultSize)
 
     internal Span<byte> Span => _bytes;
 
-    /// <summary>Grows to hold a datagram of this many bytes; false beyond the limit. What the buffer held is gone.</summary>
-    internal bool TryGrow(int needed)
+    /// <summary>Grows to hold a datagram of this many bytes, or to the limit. What the buffer held is gone.</summary>
+    internal void Grow(int needed)
     {
-        if (needed > Limit) return false;
-        if (needed > _bytes.Length) _bytes = GC.AllocateUninitializedArray<byte>(Math.Min(Limit, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)needed)), pinned: true);
-        return true;
+        if (_bytes.Length >= Limit) return;
+        _bytes = GC.AllocateUninitializedArray<byte>((int)Math.Min(Limit, BitOperations.RoundUpToPowerOf2((uint)needed)), pinned: true);
     }
 }

@@ -107,15 +107,19 @@ internal sealed class NetlinkSocket : IDisposable
                 _sequence++;
                 Stamp(request, kind);
                 _settings.Counts.RequestSent();
-                if (!Libc.Send(_handle, request, _peer, out Errno error)) return Broken(NetlinkOutcome.Refused, error);
+                if (!Libc.Send(_handle, request, _peer, out Errno error))
+                {
+                    IsBroken = true;
+                    return new NetlinkResult(NetlinkOutcome.Refused, _lastError = new NetlinkError(error));
+                }
                 result = Await(buffer, request, began, ref visitor);
                 if (result.Outcome is not (NetlinkOutcome.Inconsistent or NetlinkOutcome.Overrun)) break;
-                // After ENOBUFS the end may be among what was lost: an answer to the old sequence number is a stranger's.
             }
         }
         catch (ObjectDisposedException)
         {
-            return Broken(NetlinkOutcome.Closed, Errno.None);
+            IsBroken = true;
+            return new NetlinkResult(NetlinkOutcome.Closed);
         }
         if (result.Outcome is NetlinkOutcome.Overrun or NetlinkOutcome.TimedOut or NetlinkOutcome.Malformed) IsBroken = true;
         return result;
@@ -125,26 +129,24 @@ internal sealed class NetlinkSocket : IDisposable
         where TVisitor : struct, INetlinkVisitor, allows ref struct
     {
         bool interrupted = false;
-        bool oversized = false;
+        bool lost = false;
         bool misunderstood = false;
         while (true)
         {
             if (_settings.Clock.GetElapsedTime(began) > _settings.TimeLimit) return new NetlinkResult(NetlinkOutcome.TimedOut);
-            switch (Receive(buffer, wait: true, out ReadOnlySpan<byte> datagram))
+            // What was lost may have been the end, so nothing is waited for any more. The kernel writes the next piece of a dump
+            // while the one before is received: when nothing is there, nothing comes.
+            switch (Receive(buffer, wait: !lost, out ReadOnlySpan<byte> datagram))
             {
                 case NetlinkReceive.Datagram:
                     break;
                 case NetlinkReceive.Stranger:
                     continue;
-                case NetlinkReceive.Oversized:
-                    // The rest of the dump still has to be taken away, and the part that was lost may have held its end.
-                    oversized = true;
-                    if (datagram.IsEmpty || !EndsHere(datagram)) continue;
-                    return new NetlinkResult(NetlinkOutcome.Overrun);
-                case NetlinkReceive.Overrun:
-                    return new NetlinkResult(NetlinkOutcome.Overrun);
+                case NetlinkReceive.Oversized or NetlinkReceive.Overrun:
+                    lost = true;
+                    continue;
                 case NetlinkReceive.Nothing:
-                    return new NetlinkResult(oversized ? NetlinkOutcome.Overrun : NetlinkOutcome.TimedOut);
+                    return new NetlinkResult(lost ? NetlinkOutcome.Overrun : NetlinkOutcome.TimedOut);
                 default:
                     IsBroken = true;
                     return new NetlinkResult(NetlinkOutcome.Refused, _lastError);
@@ -163,15 +165,14 @@ internal sealed class NetlinkSocket : IDisposable
                 if (message.Type is NetlinkMessageType.Done or NetlinkMessageType.Error)
                 {
                     NetlinkError? error = NetlinkError.Read(message, request, _lastError, out NetlinkFault fault);
-                    if (fault != NetlinkFault.None) return new NetlinkResult(NetlinkOutcome.Malformed);
+                    if (fault != NetlinkFault.None || misunderstood) return new NetlinkResult(NetlinkOutcome.Malformed);
                     if (error is not null) return new NetlinkResult(NetlinkOutcome.Refused, _lastError = error);
-                    if (misunderstood) return new NetlinkResult(NetlinkOutcome.Malformed);
-                    if (oversized) return new NetlinkResult(NetlinkOutcome.Overrun);
+                    if (lost) return new NetlinkResult(NetlinkOutcome.Overrun);
                     if (!interrupted) return default;
                     _settings.Counts.WasInterrupted();
                     return new NetlinkResult(NetlinkOutcome.Inconsistent);
                 }
-                if (message.Type == NetlinkMessageType.Noop || misunderstood || oversized) continue;
+                if (message.Type == NetlinkMessageType.Noop || misunderstood || lost) continue;
                 if (message.Type == NetlinkMessageType.Overrun || !visitor.Visit(message)) misunderstood = true;
             }
             if (messages.Fault != NetlinkFault.None) return new NetlinkResult(NetlinkOutcome.Malformed);
@@ -205,16 +206,12 @@ internal sealed class NetlinkSocket : IDisposable
         if (length > room.Length)
         {
             _settings.Counts.WasOversized();
-            datagram = room;
-            return buffer.TryGrow(length) ? NetlinkReceive.Oversized : NetlinkReceive.Overrun;
+            buffer.Grow(length);
+            return NetlinkReceive.Oversized;
         }
         datagram = room[..length];
         return NetlinkReceive.Datagram;
     }
-
-    // A single answer to a request that was cut off: nothing further comes.
-    private static bool EndsHere(ReadOnlySpan<byte> cut) =>
-        MemoryMarshal.TryRead(cut, out NetlinkHeader header) && (header.Flags & NetlinkFlags.Multipart) == 0;
 
     private void Stamp(Span<byte> request, NetlinkFlags kind)
     {
@@ -222,12 +219,6 @@ internal sealed class NetlinkSocket : IDisposable
         header.Flags |= kind;
         header.Sequence = _sequence;
         header.Port = Port;
-    }
-
-    private NetlinkResult Broken(NetlinkOutcome outcome, Errno error)
-    {
-        IsBroken = true;
-        return new NetlinkResult(outcome, error == Errno.None ? null : _lastError = new NetlinkError(error));
     }
 }
 

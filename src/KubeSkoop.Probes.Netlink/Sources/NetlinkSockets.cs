@@ -129,12 +129,10 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
     /// <summary>The open socket; otherwise why there is none, for <see cref="SampleBatch{TRecord}.Skip"/> together with <see cref="Problem"/>.</summary>
     internal NetlinkSocket? TryOpen(out SkipReason reason)
     {
+        reason = SkipReason.Vanished;
+        if (_disposed) return null;
         NetlinkSocket? socket = _open;
-        if (socket is { IsBroken: false })
-        {
-            reason = default;
-            return socket;
-        }
+        if (socket is { IsBroken: false }) return socket;
         if (socket is not null)
         {
             socket.Dispose();
@@ -187,7 +185,7 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
     private NetlinkSocket? Open(out SkipReason reason)
     {
         reason = SkipReason.Vanished;
-        if (_disposed || ns.Ended.IsCancellationRequested) return null;
+        if (ns.Ended.IsCancellationRequested) return null;
         using SafeFileHandle? handle = source.Open(ns);
         if (handle is null)
         {

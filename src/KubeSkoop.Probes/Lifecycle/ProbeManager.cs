@@ -182,7 +182,13 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         Log.ConfigurationProblem(_logger, problem);
     }
 
-    private ProbeSlot? FindSlot(string name) => _slots.Find(s => s.Probe.Descriptor.Answers(name));
+    private ProbeSlot? FindSlot(string name)
+    {
+        // A predicate would allocate at every collection by name.
+        foreach (ProbeSlot slot in _slots)
+            if (slot.Probe.Descriptor.Answers(name)) return slot;
+        return null;
+    }
 
     private ProbeSlot Slot(string name)
     {

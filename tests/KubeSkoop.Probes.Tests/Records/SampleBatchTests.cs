@@ -27,6 +27,7 @@ public sealed class SampleBatchTests
         await using ProbeLease lease = await manager.StartAsync("test");
         var visitor = new NullVisitor();
         Allocations.AssertNone(() => manager.Collect(visitor));
+        Allocations.AssertNone(() => manager.Collect("TEST", visitor));
     }
 
     [Fact]

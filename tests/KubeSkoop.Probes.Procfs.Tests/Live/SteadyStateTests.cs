@@ -1,0 +1,63 @@
+using Microsoft.Extensions.DependencyInjection;
+
+namespace KubeSkoop.Probes.Procfs.Tests.Live;
+
+/// <summary>A sample allocates nothing once files are open and rows are made, on real namespaces.</summary>
+public sealed class SteadyStateTests
+{
+    [LiveTheory(Needs.NetNs)]
+    [InlineData("sock")]
+    [InlineData("tcp")]
+    [InlineData("udp")]
+    [InlineData("ip")]
+    [InlineData("icmp")]
+    [InlineData("tcpext")]
+    [InlineData("mptcp")]
+    [InlineData("netdev")]
+    [InlineData("softnet")]
+    public async Task Collecting_allocates_nothing(string probe)
+    {
+        await using TestNamespace one = await TestNamespace.CreateAsync();
+        await using TestNamespace two = await TestNamespace.CreateUnboundAsync();
+        var services = new ServiceCollection();
+        services.AddKubeSkoopProbes().AddProcfs(static o => o.RefreshInterval = TimeSpan.FromHours(1));
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        var manager = provider.GetRequiredService<IProbeManager>();
+        await using ProbeLease lease = await manager.StartAsync(probe);
+        var counter = new Counter();
+        Check.Quiet(() => manager.Collect(probe, counter));
+        Assert.True(counter.Rows > 0);
+    }
+
+    // Other processes of the machine come and go, and each that is new is remembered; so the least of several samples counts.
+    [LiveTheory(Needs.NetNs)]
+    [InlineData("fd")]
+    [InlineData("io")]
+    public async Task Collecting_processes_allocates_nothing_unless_one_is_new(string probe)
+    {
+        var services = new ServiceCollection();
+        services.AddKubeSkoopProbes().AddProcfs(static o => o.RefreshInterval = TimeSpan.FromHours(1));
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        var manager = provider.GetRequiredService<IProbeManager>();
+        await using ProbeLease lease = await manager.StartAsync(probe);
+        var counter = new Counter();
+        for (int i = 0; i < 100; i++) manager.Collect(probe, counter);
+        long least = long.MaxValue;
+        for (int i = 0; i < 50 && least > 0; i++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            manager.Collect(probe, counter);
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(0, least);
+        Assert.True(counter.Rows > 0);
+    }
+
+    private sealed class Counter : ISampleVisitor
+    {
+        internal long Rows { get; private set; }
+
+        public void Visit<TRecord>(ProbeDescriptor probe, MetricTable<TRecord> metrics, ReadOnlySpan<SampleRow<TRecord>> rows)
+            where TRecord : struct => Rows += rows.Length;
+    }
+}

@@ -1,0 +1,243 @@
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Procfs.Tests.Sources;
+
+/// <summary>Births, deaths and names of namespaces: on a tree of files, and live.</summary>
+public sealed class NamespaceSourceTests
+{
+    [Fact]
+    public void Namespaces_are_found_through_processes_the_hosts_first()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(30, 90, "late").AddProcess(20, 200, "web").AddProcess(21, 200, "worker");
+        proc.Write("not-a-pid/comm", "x").Write("meminfo", "x").Write("99999999999/comm", "x");
+        using ProcNamespaceSource source = Source(proc);
+        Assert.Empty(source.Current);
+        using IDisposable lease = source.Acquire();
+        Assert.Equal([(100u, true, 1, "init"), (90u, false, 30, "late"), (200u, false, 20, "web")],
+            source.Current.Select(static n => (n.Inode, n.IsHost, n.ProcessId!.Value, n.Command!)));
+        Assert.Equal(["host", "late", "web"], source.Current.Select(static n => n.DisplayName));
+    }
+
+    [Fact]
+    public void Births_and_deaths_change_the_snapshot_and_nothing_else_does()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200, "web").AddProcess(21, 200, "worker");
+        using ProcNamespaceSource source = Source(proc);
+        using IDisposable lease = source.Acquire();
+        IReadOnlyList<NetworkNamespace> before = source.Current;
+        NetworkNamespace web = before[1];
+        source.Refresh();
+        Assert.Same(before, source.Current);
+
+        proc.Remove("20"); // another process of the namespace lives on
+        source.Refresh();
+        Assert.Same(before, source.Current);
+        Assert.False(web.Ended.IsCancellationRequested);
+        Assert.Equal(21, web.ProcessId);
+
+        proc.Remove("21").AddProcess(40, 300, "new");
+        source.Refresh();
+        Assert.True(web.Ended.IsCancellationRequested);
+        Assert.Equal([100u, 300u], source.Current.Select(static n => n.Inode));
+
+        // The same inode number again is another namespace.
+        proc.AddProcess(22, 200, "again");
+        source.Refresh();
+        NetworkNamespace again = source.Current.Single(static n => n.Inode == 200);
+        Assert.NotSame(web, again);
+        Assert.False(again.Ended.IsCancellationRequested);
+
+        lease.Dispose();
+        Assert.Empty(source.Current);
+        Assert.True(again.Ended.IsCancellationRequested); // nobody watches it any more
+    }
+
+    [Fact]
+    public void What_a_process_says_of_itself_breaks_nothing()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200);
+        proc.Write("20/comm", [.. "a\nb\"\u001b[31m"u8, 0xff, 0xfe, (byte)'\n']);
+        proc.AddProcess(21, 201);
+        proc.Remove("21/comm");
+        proc.AddProcess(22, 202);
+        proc.Link("22/ns/net", "net:[0x20]").AddProcess(23, 203);
+        proc.Link("23/ns/net", "mnt:[4026531841]").AddProcess(24, 204);
+        proc.Link("24/ns/net", new string('n', 200)).AddProcess(25, 205);
+        proc.Link("25/ns/net", "net:[99999999999999999999]");
+        using ProcNamespaceSource source = Source(proc);
+        using IDisposable lease = source.Acquire();
+        Assert.Equal([100u, 200u, 201u], source.Current.Select(static n => n.Inode));
+        Assert.Equal("a\ufffdb\"\ufffd[31m\ufffd\ufffd", source.Current[1].Command);
+        Assert.Null(source.Current[2].Command);
+        Assert.Equal("201", source.Current[2].DisplayName);
+    }
+
+    [Fact]
+    public void More_namespaces_than_allowed_are_left_out_and_counted_but_never_the_hosts()
+    {
+        using var proc = new FakeProc();
+        for (int i = 10; i < 20; i++) proc.AddProcess(i, (uint)(200 + i));
+        proc.AddProcess(1, 100, "init");
+        using ProcNamespaceSource source = Source(proc, static o => o.MaxNamespaces = 4);
+        using IDisposable lease = source.Acquire();
+        Assert.Contains(source.Current, static n => n.IsHost);
+        Assert.Equal(11, source.Current.Count + source.LeftOut);
+        Assert.InRange(source.Current.Count, 4, 5);
+    }
+
+    [Fact]
+    public void A_procfs_that_is_not_there_is_said_with_what_to_do()
+    {
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { HostProc = "/nowhere/proc" }));
+        ProbeUnavailableException e = Assert.Throws<ProbeUnavailableException>(source.Acquire);
+        Assert.Contains("/nowhere/proc", e.Message, StringComparison.Ordinal);
+        Assert.Contains("KubeSkoop:Probes:Procfs:HostProc", e.Message, StringComparison.Ordinal);
+        Assert.Empty(source.Current);
+        Assert.Throws<ProbeUnavailableException>(source.Acquire); // and again: no half lease is left
+    }
+
+    [Fact]
+    public void Pods_are_asked_for_until_they_are_known()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200, "web");
+        var resolver = new Pods();
+        using var source = new ProcNamespaceSource(Options.Create(NoMounts(proc)), resolver);
+        using IDisposable lease = source.Acquire();
+        NetworkNamespace web = source.Current[1];
+        int version = web.Version;
+        Assert.Null(web.Pod);
+        resolver.Known[200] = new PodIdentity("shop", "web-1");
+        source.Refresh();
+        Assert.Equal(new PodIdentity("shop", "web-1"), web.Pod);
+        Assert.NotEqual(version, web.Version); // labels are made anew
+    }
+
+    [Theory]
+    [InlineData("0::/kubepods.slice/pod-a/x\n", "pod-a")] // v2
+    [InlineData("12:cpu,cpuacct:/kubepods/pod-a/x\n4:memory:/kubepods/pod-a/x\n1:name=systemd:/kubepods/pod-a/x\n", "pod-a")] // v1
+    [InlineData("4:memory:/kubepods/pod-a/x\n1:name=systemd:/kubepods/pod-a/x\n0::/\n", "pod-a")] // hybrid: v2 knows nothing
+    [InlineData("0::/system.slice/sshd.service\n", null)]
+    [InlineData("garbage", null)]
+    [InlineData("", null)]
+    public async Task Processes_in_the_hosts_namespace_are_attributed_by_cgroup(string cgroup, string? pod)
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(50, 100, "agent", cgroup, parent: 1);
+        foreach (int pid in (int[])[1, 50])
+        {
+            proc.Write(FakeProc.Of(pid, "fd/0"), "").Write(FakeProc.Of(pid, "fd/1"), "");
+            proc.Write(FakeProc.Of(pid, "limits"), "Limit                     Soft Limit           Hard Limit           Units     \nMax open files            10                   20                   files     \n");
+        }
+        proc.Link("self/fd/0", "/dev/null").Link("self/ns/net", "net:[100]");
+        await using ServiceProvider services = new ServiceCollection().AddSingleton<IPodResolver>(new Pods())
+            .AddKubeSkoopProbes().AddProcfs(o =>
+            {
+                o.HostProc = proc.Root;
+                o.NamespaceDirectories.Clear();
+            }).Services.BuildServiceProvider();
+        var manager = services.GetRequiredService<IProbeManager>();
+        await using ProbeLease lease = await manager.StartAsync("fd");
+        var rows = new List<(string? Pod, ulong Processes, ulong Open)>();
+        foreach (ref readonly SampleRow<FdRecord> row in ((IMetricProbe<FdRecord>)manager.Find("fd")!).Sample())
+            rows.Add((row.Pod?.Name, row.Value.Processes.Value, row.Value.OpenDescriptors.Value));
+        Assert.Equal(pod is null ? [(null, 2, rows[0].Open)] : [(null, 1, rows[0].Open), (pod, 1, rows[1].Open)], rows);
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_death_is_noticed_without_a_look()
+    {
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) }));
+        using IDisposable lease = source.Acquire();
+        TestNamespace ns = await TestNamespace.CreateUnboundAsync();
+        try
+        {
+            source.Refresh();
+            NetworkNamespace seen = source.Current.Single(n => n.Inode == ns.Inode);
+            Assert.Equal((ns.ProcessId, "cat"), (seen.ProcessId, seen.Command));
+            await ns.EndProcessAsync();
+            await Eventually.TrueAsync(() => seen.Ended.IsCancellationRequested, "the end of the namespace, by its process's descriptor");
+            Assert.DoesNotContain(source.Current, n => n.Inode == ns.Inode);
+        }
+        finally
+        {
+            await ns.DisposeAsync();
+        }
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_birth_is_noticed_by_the_next_look()
+    {
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromMilliseconds(50) }));
+        using IDisposable lease = source.Acquire();
+        await using TestNamespace ns = await TestNamespace.CreateUnboundAsync();
+        await Eventually.TrueAsync(() => source.Current.Any(n => n.Inode == ns.Inode), "the namespace to be found");
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_bound_namespace_without_a_process_is_found_read_and_released()
+    {
+        TestNamespace ns = await TestNamespace.CreateAsync();
+        try
+        {
+            await ns.SendUdpAsync(3, new IPEndPoint(IPAddress.Loopback, 9));
+            await ns.EndProcessAsync();
+            await using UdpProbe udp = await UdpProbe.StartNewAsync();
+            SampleRow<UdpRecord> row = udp.Sample().Rows.ToArray().Single(r => r.Namespace?.Inode == ns.Inode && r.Value.Version == IpVersion.IPv4);
+            Assert.Equal((ns.Name, null), (row.Namespace!.Name, row.Namespace.ProcessId));
+            Assert.Equal(3ul, row.Value.OutDatagrams.Value);
+            CancellationToken ended = row.Namespace.Ended;
+            await ns.DisposeAsync();
+            await Eventually.TrueAsync(() => ended.IsCancellationRequested, "the unbound namespace to be released");
+        }
+        finally
+        {
+            await ns.DisposeAsync();
+        }
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_namespace_is_opened_only_while_it_is_the_one_that_is_meant()
+    {
+        using var source = new ProcNamespaceSource();
+        using IDisposable lease = source.Acquire();
+        TestNamespace ns = await TestNamespace.CreateUnboundAsync();
+        source.Refresh();
+        NetworkNamespace seen = source.Current.Single(n => n.Inode == ns.Inode);
+        using (SafeFileHandle? handle = source.Open(seen)) Assert.NotNull(handle);
+        await ns.DisposeAsync();
+        Assert.Null(source.Open(seen));
+        // A process that lives elsewhere under the number it had.
+        Assert.Null(source.Open(new NetworkNamespace(ns.Inode, false, new NamespaceFacts(null, Environment.ProcessId, null, null))));
+    }
+
+    private static ProcfsOptions NoMounts(FakeProc proc)
+    {
+        var options = new ProcfsOptions { HostProc = proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
+        options.NamespaceDirectories.Clear();
+        return options;
+    }
+
+    private static ProcNamespaceSource Source(FakeProc proc, Action<ProcfsOptions>? configure = null)
+    {
+        ProcfsOptions options = NoMounts(proc);
+        configure?.Invoke(options);
+        return new ProcNamespaceSource(Options.Create(options));
+    }
+
+    private sealed class Pods : IPodResolver
+    {
+        internal Dictionary<uint, PodIdentity> Known { get; } = [];
+
+        public PodIdentity? Resolve(NetworkNamespace networkNamespace) => Known.GetValueOrDefault(networkNamespace.Inode);
+
+        public PodIdentity? ResolveCgroup(string cgroupPath) =>
+            cgroupPath.Contains("/pod-a/", StringComparison.Ordinal) ? new PodIdentity("default", "pod-a") : null;
+    }
+}
