@@ -9,16 +9,12 @@ internal sealed class TcpSockets(TestNamespace ns) : IDisposable
 {
     private readonly List<Socket> _sockets = [];
 
-    /// <summary>Packets that the namespace drops as they arrive, by an nftables match.</summary>
-    internal async Task DropAsync(string match)
-    {
-        await ns.ExecuteAsync("nft", "add table inet kst");
-        await ns.ExecuteAsync("nft", "add chain inet kst input { type filter hook input priority 0; }");
-        await ns.ExecuteAsync("nft", $"add rule inet kst input {match} drop");
-    }
+    /// <summary>Makes the namespace drop packets as they arrive, by an nftables match, until <see cref="PassAsync"/>.</summary>
+    internal Task DropAsync(string match, string table = "kst") =>
+        ns.ExecuteAsync("nft", $"add table inet {table}; add chain inet {table} input {{ type filter hook input priority 0; }}; add rule inet {table} input {match} drop");
 
-    /// <summary>Ends all dropping.</summary>
-    internal Task PassAsync() => ns.ExecuteAsync("nft", "delete table inet kst");
+    /// <summary>Ends the dropping of a table.</summary>
+    internal Task PassAsync(string table = "kst") => ns.ExecuteAsync("nft", $"delete table inet {table}");
 
     internal async Task<Socket> ListenAsync(IPAddress address, int port, int backlog = 4096) =>
         Keep(await ns.ListenAsync(new IPEndPoint(address, port), backlog));
@@ -63,6 +59,21 @@ internal sealed class TcpSockets(TestNamespace ns) : IDisposable
     {
         for (int i = 0; i < count; i++) Client(listener).Connect(listener.LocalEndPoint!);
     });
+
+    /// <summary>Connections to somewhere, perhaps another namespace.</summary>
+    internal Task ConnectToAsync(EndPoint to, int count) => ns.RunAsync(() =>
+    {
+        for (int i = 0; i < count; i++) Keep(new Socket(to.AddressFamily, SocketType.Stream, ProtocolType.Tcp)).Connect(to);
+    });
+
+    internal Socket[] Accept(Socket listener, int count) => [.. Enumerable.Range(0, count).Select(_ => Keep(listener.Accept()))];
+
+    /// <summary>Closes everything the ordinary way.</summary>
+    internal void CloseAll()
+    {
+        foreach (Socket socket in _sockets) socket.Close();
+        _sockets.Clear();
+    }
 
     /// <summary>Tries to connect, and does not wait for it.</summary>
     internal Task BeginConnectAsync(EndPoint to, int count) => ns.RunAsync(() =>

@@ -55,16 +55,16 @@ public sealed class TcpSummaryLiveTests
 
         // Both ends close at once. Then FINs arrive and what only acknowledges does not: one end is left in CLOSING, the other in TIME_WAIT.
         var closing = await sockets.ConnectAsync(other, Closing);
-        await sockets.DropAsync("tcp dport 8003");
-        await sockets.DropAsync("tcp sport 8003");
+        await sockets.DropAsync("tcp dport 8003", "kst_everything");
+        await sockets.DropAsync("tcp sport 8003", "kst_everything");
         foreach (var (client, server) in closing)
         {
             client.Shutdown(SocketShutdown.Send);
             server.Shutdown(SocketShutdown.Send);
         }
-        await sockets.PassAsync();
         await sockets.DropAsync("tcp dport 8003 tcp flags & fin == 0");
         await sockets.DropAsync("tcp sport 8003 tcp flags & fin == 0");
+        await sockets.PassAsync("kst_everything");
 
         var lastAck = await sockets.ConnectAsync(listener, LastAck);
         foreach (var (client, server) in lastAck)
