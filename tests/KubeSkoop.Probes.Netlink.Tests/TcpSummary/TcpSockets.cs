@@ -10,11 +10,11 @@ internal sealed class TcpSockets(TestNamespace ns) : IDisposable
     private readonly List<Socket> _sockets = [];
 
     /// <summary>Makes the namespace drop packets as they arrive, by an nftables match, until <see cref="PassAsync"/>.</summary>
-    internal Task DropAsync(string match, string table = "kst") =>
-        ns.ExecuteAsync("nft", $"add table inet {table}; add chain inet {table} input {{ type filter hook input priority 0; }}; add rule inet {table} input {match} drop");
+    internal Task DropAsync(string match) =>
+        ns.ExecuteAsync("nft", $"add table inet kst; add chain inet kst input {{ type filter hook input priority 0; }}; add rule inet kst input {match} drop");
 
-    /// <summary>Ends the dropping of a table.</summary>
-    internal Task PassAsync(string table = "kst") => ns.ExecuteAsync("nft", $"delete table inet {table}");
+    /// <summary>Ends all dropping.</summary>
+    internal Task PassAsync() => ns.ExecuteAsync("nft", "delete table inet kst");
 
     internal async Task<Socket> ListenAsync(IPAddress address, int port, int backlog = 4096) =>
         Keep(await ns.ListenAsync(new IPEndPoint(address, port), backlog));
