@@ -15,11 +15,7 @@ internal sealed class LiveSummary : IAsyncDisposable
     private LiveSummary(TcpSummaryOptions? options, TimeProvider? clock, TestNamespace[] namespaces)
     {
         // A /proc with a process of each namespace, so that other tests' namespaces are not in sight.
-        foreach (TestNamespace ns in namespaces)
-        {
-            string pid = ns.ProcessId.ToString(CultureInfo.InvariantCulture);
-            _proc.Link(pid, "/proc/" + pid);
-        }
+        foreach (TestNamespace ns in namespaces) Show(ns.ProcessId);
         var procfs = new ProcfsOptions { HostProc = _proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
         procfs.NamespaceDirectories.Clear();
         IOptions<ProcfsOptions> wrapped = Options.Create(procfs);
@@ -47,6 +43,13 @@ internal sealed class LiveSummary : IAsyncDisposable
     }
 
     internal static Task<LiveSummary> StartAsync(params TestNamespace[] namespaces) => StartAsync(null, null, namespaces);
+
+    /// <summary>Puts a process into sight; its namespace is not looked for any more once the probe runs.</summary>
+    internal void Show(int processId)
+    {
+        string pid = processId.ToString(CultureInfo.InvariantCulture);
+        _proc.Link(pid, "/proc/" + pid);
+    }
 
     internal ReadOnlySpan<SampleRow<TcpSummaryRecord>> Sample()
     {

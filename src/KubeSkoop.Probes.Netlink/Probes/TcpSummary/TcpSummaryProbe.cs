@@ -148,6 +148,58 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         Options = summary;
     }
 
+    /// <summary>
+    /// The sockets with the fullest queues, as of now, with the processes that hold them. For people who look for the culprit: it lists the connections of
+    /// every namespace that has any, whatever the budget, and looks into processes, so it may take a second on a large machine.
+    /// </summary>
+    /// <param name="count">Most connections, and most listeners, that are wanted.</param>
+    /// <param name="only">Only the sockets of this namespace.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="count"/> is not between 1 and 10,000.</exception>
+    /// <exception cref="ProbeNotRunningException">The probe is not running.</exception>
+    public TcpTop Top(int count, NetworkNamespace? only = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, 10_000);
+        this.Sample(); // the counters as of now: they tell where there is anything to list
+        var connections = new TopSockets(count, listeners: false);
+        var listeners = new TopSockets(count, listeners: true);
+        lock (_gate)
+        {
+            if (_acquired == 4) Rank(connections, listeners, only);
+        }
+        Dictionary<uint, (int ProcessId, string Command)> owners = SocketOwners.Find(_net.Namespaces, connections.Kept.Concat(listeners.Kept));
+        return new TcpTop([.. connections.Kept.Select(Describe)], [.. listeners.Kept.Select(Describe)]);
+
+        TcpSocketInfo Describe((NetworkNamespace Namespace, InetDiagnosticMessage Socket) found)
+        {
+            InetDiagnosticMessage socket = found.Socket;
+            bool owned = owners.TryGetValue(socket.Inode, out (int ProcessId, string Command) owner);
+            return new TcpSocketInfo(found.Namespace, (TcpState)socket.State, socket.Local, socket.Remote, socket.ReceiveQueue, socket.SendQueue,
+                socket.Inode, socket.UserId, owned ? owner.ProcessId : null, owned ? owner.Command : null);
+        }
+    }
+
+    private void Rank(TopSockets connections, TopSockets listeners, NetworkNamespace? only)
+    {
+        byte[] connectionsRequest = SocketDiagnostics.Request(SocketDiagnostics.Connections, info: false);
+        IReadOnlyList<NetworkNamespace> snapshot = _net.Namespaces.Current;
+        ReadOnlySpan<TcpNamespace> namespaces = _namespaces.For(snapshot);
+        lock (_table.Gate)
+        {
+            ReadOnlySpan<NamespaceSocket> sockets = _table.Of(snapshot);
+            for (int i = 0; i < namespaces.Length; i++)
+            {
+                TcpNamespace ns = namespaces[i];
+                if (!ns.IsKnown || ns.Now.InUse == 0 || (only is not null && only != ns.Namespace)) continue;
+                if (sockets[i].TryOpen(out _) is not { } socket) continue;
+                var visitor = new TopVisitor(listeners);
+                if (socket.Dump(_table.Buffer, _listenersRequest, ref visitor).IsComplete) listeners.End(ns.Namespace);
+                visitor = new TopVisitor(connections);
+                if (ns.HasConnections && socket.Dump(_table.Buffer, connectionsRequest, ref visitor).IsComplete) connections.End(ns.Namespace);
+            }
+        }
+    }
+
     /// <inheritdoc />
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
