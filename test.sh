@@ -147,6 +147,8 @@ else
 fi
 
 for project in tests/*/*Tests.csproj; do run_tests "$project"; done
+check "fuzz every parser, 3,000 texts each" dotnet tests/KubeSkoop.Probes.Fuzz/bin/Release/net10.0/KubeSkoop.Probes.Fuzz.dll \
+	all --iterations 3000 --corpus tests/Fixtures || true
 check "format (dotnet format)" dotnet format "$solution" --no-restore --verify-no-changes || true
 check "generated documents are current" docs_are_current || true
 finish

@@ -18,7 +18,9 @@ public static class NetlinkServiceCollectionExtensions
         builder.Services.TryAddSingleton<ProcNet>();
         builder.Services.TryAddSingleton<NetlinkSockets>();
         builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
-            .AddProbe<TcpSummaryProbe>();
+            .AddProbe<TcpSummaryProbe>()
+            .AddProbe<ConntrackProbe>();
     }
 }

@@ -1,7 +1,7 @@
 namespace KubeSkoop.Probes.Netlink;
 
 /// <summary>What sockets share: limits, clock and counts.</summary>
-internal sealed class NetlinkSettings
+internal sealed record NetlinkSettings
 {
     /// <summary>The longest one request or dump may take, tries included.</summary>
     internal TimeSpan TimeLimit { get; init; } = TimeSpan.FromSeconds(5);
@@ -11,7 +11,7 @@ internal sealed class NetlinkSettings
 
     internal TimeProvider Clock { get; init; } = TimeProvider.System;
 
-    internal NetlinkCounts Counts { get; } = new();
+    internal NetlinkCounts Counts { get; init; } = new();
 }
 
 /// <summary>What happened on the sockets so far. Written by one thread per socket, read by anybody.</summary>

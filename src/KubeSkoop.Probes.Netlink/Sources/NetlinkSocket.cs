@@ -89,7 +89,34 @@ internal sealed class NetlinkSocket : IDisposable
     internal bool TrySetReceiveBuffer(int bytes) => Libc.SetReceiveBuffer(_handle, bytes);
 
     /// <summary>Receives a datagram of a multicast group if one is there; without waiting.</summary>
-    internal NetlinkReceive TryReceive(NetlinkBuffer buffer, out ReadOnlySpan<byte> datagram) => Receive(buffer, wait: false, out datagram);
+    internal NetlinkReceive TryReceive(NetlinkBuffer buffer, out ReadOnlySpan<byte> datagram)
+    {
+        try
+        {
+            NetlinkReceive outcome = Receive(buffer, wait: false, out datagram);
+            if (outcome == NetlinkReceive.Failed) IsBroken = true;
+            return outcome;
+        }
+        catch (ObjectDisposedException)
+        {
+            IsBroken = true;
+            datagram = default;
+            return NetlinkReceive.Failed;
+        }
+    }
+
+    /// <summary>Messages the kernel could not deliver to this socket for want of room; 32 bits that wrap.</summary>
+    internal uint ReadDrops()
+    {
+        try
+        {
+            return Libc.ReadDrops(_handle);
+        }
+        catch (ObjectDisposedException)
+        {
+            return 0;
+        }
+    }
 
     /// <summary>Closes the socket; from any thread, also while it is in use.</summary>
     public void Dispose() => _handle.Dispose();

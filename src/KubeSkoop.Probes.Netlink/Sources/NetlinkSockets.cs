@@ -1,6 +1,7 @@
 using System.Globalization;
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Interop;
+using Microsoft.Extensions.Options;
 using Microsoft.Win32.SafeHandles;
 using SetNs = KubeSkoop.Probes.Procfs.Interop.Libc;
 
@@ -39,6 +40,18 @@ public sealed class NetlinkSockets : IDisposable
     /// <summary>nfnetlink.</summary>
     internal NetlinkTable Netfilter { get; }
 
+    /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
+    internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<NetlinkSockets, TProbe> make, CancellationToken cancellationToken)
+        where TProbe : Probe
+    {
+        options ??= new ProcfsOptions();
+        string[] mistakes = [.. options.Validate()];
+        if (mistakes.Length > 0) throw new ArgumentException(string.Join(" ", mistakes), nameof(options));
+        TProbe probe = make(new NetlinkSockets(new ProcNamespaceSource(Options.Create(options))));
+        await probe.StartAsync(cancellationToken).ConfigureAwait(false);
+        return probe;
+    }
+
     /// <summary>Closes every socket.</summary>
     public void Dispose()
     {
@@ -70,10 +83,13 @@ internal sealed class NetlinkTable : IDisposable
     internal NetlinkBuffer Buffer => _buffer ??= new NetlinkBuffer();
 
     /// <summary>A socket, perhaps not open yet, for each namespace there is now; under <see cref="Gate"/>.</summary>
-    internal ReadOnlySpan<NamespaceSocket> Current => _sockets.For(_source.Current);
+    internal ReadOnlySpan<NamespaceSocket> Current => Of(_source.Current);
 
-    /// <summary>The sockets of a snapshot, in its order; under <see cref="Gate"/>.</summary>
-    internal ReadOnlySpan<NamespaceSocket> Of(IReadOnlyList<NetworkNamespace> snapshot) => _sockets.For(snapshot);
+    /// <summary>The namespaces of which sockets were last asked for, in their order; under <see cref="Gate"/>.</summary>
+    internal IReadOnlyList<NetworkNamespace> Snapshot { get; private set; } = [];
+
+    /// <summary>The sockets of a snapshot, in its order; under <see cref="Gate"/>. It is to be the latest: sockets of others are closed.</summary>
+    internal ReadOnlySpan<NamespaceSocket> Of(IReadOnlyList<NetworkNamespace> snapshot) => _sockets.For(Snapshot = snapshot);
 
     /// <summary>Begins to use the table; the first user makes the namespaces be watched.</summary>
     internal void Acquire()
@@ -92,6 +108,7 @@ internal sealed class NetlinkTable : IDisposable
         {
             if (_users == 0 || --_users > 0) return;
             _sockets.Dispose();
+            Snapshot = [];
             _buffer = null;
             _lease?.Dispose();
             _lease = null;
@@ -112,7 +129,13 @@ internal sealed class NetlinkTable : IDisposable
 /// A namespace's socket of one family: opened when it is first asked for, by a thread that enters the namespace and ends; kept;
 /// closed on the watching thread when the namespace ends. One that cannot be opened is tried again now and then.
 /// </summary>
-internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNamespace ns, NetlinkProtocol protocol, NetlinkSettings settings) : IDisposable
+/// <param name="source">The namespaces.</param>
+/// <param name="ns">The namespace.</param>
+/// <param name="protocol">The netlink family.</param>
+/// <param name="settings">Limits and counts.</param>
+/// <param name="prepare">What else is to be done with a socket before it is used, such as joining groups.</param>
+internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNamespace ns, NetlinkProtocol protocol, NetlinkSettings settings,
+    Func<NetlinkSocket, Errno>? prepare = null) : IDisposable
 {
     private const int AsksBetweenOpens = 32;
 
@@ -168,13 +191,16 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
                 batch.Skip(SkipReason.Vanished);
                 break;
             case NetlinkOutcome.Malformed:
-                batch.Skip(SkipReason.Malformed, Describe(result.Describe()));
+                batch.Skip(SkipReason.Malformed, Describe(result));
                 break;
             default:
-                batch.Skip(SkipReason.Denied, Describe(result.Describe()));
+                batch.Skip(SkipReason.Denied, Describe(result));
                 break;
         }
     }
+
+    /// <summary>A result for people, with the namespace it is about.</summary>
+    internal string Describe(in NetlinkResult result) => Describe(result.Describe());
 
     public void Dispose()
     {
@@ -210,6 +236,15 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
         };
         thread.Start();
         thread.Join();
+        if (opened is not null && prepare is not null)
+        {
+            error = prepare(opened);
+            if (error != Errno.None)
+            {
+                opened.Dispose();
+                opened = null;
+            }
+        }
         if (opened is not null) return opened;
         if (ns.Ended.IsCancellationRequested) return null;
         reason = SkipReason.Denied;

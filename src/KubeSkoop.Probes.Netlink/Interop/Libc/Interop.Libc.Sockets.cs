@@ -14,6 +14,9 @@ internal static partial class Libc
     private const int OptionReceiveBuffer = 8;
     private const int OptionReceiveTimeout = 20;
     private const int OptionReceiveBufferForce = 33;
+    private const int OptionMemoryInformation = 55;   // SO_MEMINFO
+    private const int MemoryInformationDrops = 8;     // include/uapi/linux/sock_diag.h, SK_MEMINFO_DROPS
+    private const int MemoryInformationCount = 16;    // nine today
     private const int LevelNetlink = 270;             // include/linux/socket.h, SOL_NETLINK
     private const int MessageTruncate = 0x20;         // MSG_TRUNC: recvfrom returns the datagram's whole length
     private const int MessageDoNotWait = 0x40;
@@ -49,6 +52,16 @@ internal static partial class Libc
     internal static unsafe bool SetReceiveBuffer(SafeFileHandle socket, int bytes) =>
         SetSockOpt(socket, LevelSocket, OptionReceiveBufferForce, &bytes, sizeof(int)) == 0
         || SetSockOpt(socket, LevelSocket, OptionReceiveBuffer, &bytes, sizeof(int)) == 0;
+
+    /// <summary>Messages the kernel could not deliver to the socket, ever; 32 bits that wrap. 0 on kernels before 4.12.</summary>
+    internal static unsafe uint ReadDrops(SafeFileHandle socket)
+    {
+        uint* memory = stackalloc uint[MemoryInformationCount];
+        int length = MemoryInformationCount * sizeof(uint);
+        return GetSockOpt(socket, LevelSocket, OptionMemoryInformation, memory, &length) == 0 && length > MemoryInformationDrops * sizeof(uint)
+            ? memory[MemoryInformationDrops]
+            : 0;
+    }
 
     /// <summary>The longest a receive may wait.</summary>
     internal static unsafe bool SetReceiveTimeout(SafeFileHandle socket, TimeSpan timeout)
@@ -109,6 +122,9 @@ internal static partial class Libc
 
     [LibraryImport("libc", EntryPoint = "setsockopt", SetLastError = true)]
     private static unsafe partial int SetSockOpt(SafeFileHandle socket, int level, int option, void* value, int length);
+
+    [LibraryImport("libc", EntryPoint = "getsockopt", SetLastError = true)]
+    private static unsafe partial int GetSockOpt(SafeFileHandle socket, int level, int option, void* value, int* length);
 
     [LibraryImport("libc", EntryPoint = "sendto", SetLastError = true)]
     private static unsafe partial nint SendTo(SafeFileHandle socket, byte* buffer, nuint length, int flags, NetlinkAddress* address, int addressLength);
