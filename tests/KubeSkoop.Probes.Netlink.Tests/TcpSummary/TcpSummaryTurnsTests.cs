@@ -57,7 +57,7 @@ public sealed class TcpSummaryTurnsTests
         Assert.Equal(TimeSpan.Zero, live.Last(ns).Age);
         Assert.Equal(listings + 1, live.LastNode().Listings.Value);
 
-        // One segment is enough to be looked at in the next sample.
+        // One segment, which a device has seen, is enough to be looked at in the next sample.
         clock.Advance(TimeSpan.FromSeconds(1));
         TcpSockets.SendUnread(pairs[1], 5);
         await Eventually.EqualAsync(995, () => (int)live.Record(ns).ReceiveQueue.Value, "the receive queue");

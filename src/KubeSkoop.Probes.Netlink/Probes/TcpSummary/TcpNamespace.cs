@@ -1,3 +1,8 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Procfs;
+using KubeSkoop.Probes.Procfs.Text;
+
 namespace KubeSkoop.Probes.Netlink;
 
 /// <summary>The counters that tell, without a listing, whether there are connections and whether anything happened to them.</summary>
@@ -30,8 +35,12 @@ internal enum ListingNeed
 }
 
 /// <summary>What is known about one namespace, from sample to sample.</summary>
-internal sealed class TcpNamespace(NetworkNamespace ns) : IDisposable
+/// <param name="ns">The namespace.</param>
+/// <param name="devices">Its <c>/proc/PID/net/dev</c>.</param>
+internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisposable
 {
+    private byte[] _devices = [];
+    private int _devicesLength;
     private readonly List<(UInt128 Name, SampleSubject Subject)> _congestionSubjects = [];
     private TcpCounters _atListing;
     private TcpCounters _atLook;
@@ -40,6 +49,7 @@ internal sealed class TcpNamespace(NetworkNamespace ns) : IDisposable
     private long _listedAt;
     private long _lookedAt;
     private bool _looked;
+    private bool _counted;
     private SampleSubject? _listenerSubject;
     private Endpoint _listenerNamed;
 
@@ -53,9 +63,6 @@ internal sealed class TcpNamespace(NetworkNamespace ns) : IDisposable
 
     /// <summary>Whether connections have ever been listed, or been proven absent.</summary>
     internal bool IsListed { get; private set; }
-
-    /// <summary>Whether the counters have been seen before this sample.</summary>
-    internal bool IsSeen { get; private set; }
 
     internal ListenerTally Listeners;
 
@@ -72,13 +79,36 @@ internal sealed class TcpNamespace(NetworkNamespace ns) : IDisposable
     /// <summary>Sockets that are not listeners. CurrEstab is asked too, in case a listener has come for a connection meanwhile.</summary>
     internal bool HasConnections => Now.InUse != Listeners.Count || Now.CurrentEstablished > 0;
 
+    /// <summary>
+    /// Whether the counters of <c>snmp</c> may have moved since they were last taken. They have not where there is no TCP socket, or where no
+    /// device has seen a packet: <c>dev</c> takes a fifth of <c>snmp</c>'s time, and its text is the same as before. The host's
+    /// devices are not asked: there are many, and drivers that count late.
+    /// </summary>
+    internal bool MayHaveMoved(ulong inUse, ulong timeWait, ReadBuffer buffer)
+    {
+        if (inUse == 0 && timeWait == 0) return false;
+        if (ns.IsHost || devices.Read(buffer, singleRecord: false, out ReadOnlySpan<byte> text) != NetFileOutcome.Ok) return true;
+        if (inUse == Now.InUse && text.SequenceEqual(_devices.AsSpan(0, _devicesLength))) return false;
+        if (text.Length > _devices.Length) _devices = new byte[2 * text.Length];
+        text.CopyTo(_devices);
+        _devicesLength = text.Length;
+        return true;
+    }
+
+    /// <summary>Takes this sample's counters; those of <c>snmp</c> have not moved.</summary>
+    internal void Count(ulong inUse, ulong timeWait)
+    {
+        Now = Now with { InUse = inUse, TimeWait = timeWait, CurrentEstablished = inUse == 0 ? 0 : Now.CurrentEstablished };
+        IsKnown = true;
+    }
+
     /// <summary>Takes this sample's counters.</summary>
     internal void Count(in TcpCounters counters)
     {
         Now = counters;
         IsKnown = true;
-        if (IsSeen) return;
-        IsSeen = true;
+        if (_counted) return;
+        _counted = true;
         _atListing = counters; // answers to a SYN that were repeated before are no news
     }
 
@@ -155,15 +185,15 @@ internal sealed class TcpNamespace(NetworkNamespace ns) : IDisposable
         _listenerNamed = Listeners.Fullest;
         return _listenerSubject = new SampleSubject(ns,
             new SampleAttribute(TcpSummaryProbe.AddressAttribute, _listenerNamed.Address.ToString()),
-            new SampleAttribute(TcpSummaryProbe.PortAttribute, _listenerNamed.Port.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+            new SampleAttribute(TcpSummaryProbe.PortAttribute, _listenerNamed.Port.ToString(CultureInfo.InvariantCulture)));
     }
 
-    public void Dispose() => IsKnown = false;
+    public void Dispose() => devices.Dispose();
 
     private static string NameOf(UInt128 name)
     {
-        ReadOnlySpan<byte> bytes = System.Runtime.InteropServices.MemoryMarshal.AsBytes(new ReadOnlySpan<UInt128>(in name));
+        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<UInt128>(in name));
         int end = bytes.IndexOf((byte)0);
-        return Procfs.Text.KernelText.Decode(end < 0 ? bytes : bytes[..end]);
+        return KernelText.Decode(end < 0 ? bytes : bytes[..end]);
     }
 }

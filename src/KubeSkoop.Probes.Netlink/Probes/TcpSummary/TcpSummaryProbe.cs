@@ -27,7 +27,8 @@ namespace KubeSkoop.Probes.Netlink;
 /// </item>
 /// <item>
 /// Where there are connections, they are listed when a counter of <c>snmp</c> or <c>sockstat</c> has moved, or after
-/// <see cref="TcpSummaryOptions.MaxAge"/>: a process that reads or writes changes a queue and no counter, when no segment follows.
+/// <see cref="TcpSummaryOptions.MaxAge"/>: a process that reads or writes changes a queue and no counter, when no segment follows. As long as no
+/// device of the namespace has seen a packet, <c>snmp</c> is not read either.
 /// </item>
 /// </list>
 /// <para>
@@ -44,7 +45,8 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     private readonly NetlinkTable _table;
     private readonly NetlinkSettings _settings;
     private readonly ProcNet _net;
-    private readonly PerNamespace<TcpNamespace> _namespaces = new(static ns => new TcpNamespace(ns));
+    private readonly PerNamespace<TcpNamespace> _namespaces;
+    private readonly ReadBuffer _buffer = new();
     private readonly byte[] _listenersRequest = SocketDiagnostics.Request(SocketDiagnostics.Listeners, info: false);
     private readonly int _inUse, _timeWait, _inUse6, _currentEstablished, _activeOpens, _passiveOpens, _inSegments, _outSegments, _retransmitted;
     private readonly Lock _gate = new();
@@ -66,6 +68,7 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         _table = sockets.SocketDiagnostics;
         _settings = sockets.Settings;
         _net = net;
+        _namespaces = new PerNamespace<TcpNamespace>(ns => new TcpNamespace(ns, new NetFile(net.Namespaces, ns, "dev")));
         Options = options?.Value ?? new TcpSummaryOptions();
         _inUse = Slot(net.Sockstat, SockRecord.Columns, "TCP: inuse");
         _timeWait = Slot(net.Sockstat, SockRecord.Columns, "TCP: tw");
@@ -96,12 +99,12 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         KernelSources =
         [
             "NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK: struct inet_diag_msg; with Info also INET_DIAG_INFO and INET_DIAG_CONG",
-            "/proc/<pid>/net/sockstat, sockstat6 and snmp, to tell where listing connections is worth it",
+            "/proc/<pid>/net/sockstat, sockstat6, dev and snmp, to tell where listing connections is worth it",
         ],
         Requirements =
         [
             "CAP_SYS_PTRACE to see the namespaces of other users' processes.",
-            "CAP_SYS_ADMIN to enter other namespaces once, to open a socket there; without it only the own namespace has a row.",
+            "CAP_SYS_ADMIN to enter other namespaces once, to open a socket there; without it only the own namespace has a row, and those without any TCP socket.",
             "The kernel's tcp_diag (CONFIG_INET_TCP_DIAG, or module tcp_diag).",
         ],
         Attributes =
@@ -276,6 +279,11 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
                         ulong inUse = slots[_inUse].GetValueOrDefault(), timeWait = slots[_timeWait].GetValueOrDefault();
                         // Without IPv6 there is no such file, and no such socket.
                         if (sockstat6.TryRead(rows6[i], batch, out slots)) inUse += slots[_inUse6].GetValueOrDefault();
+                        if (!ns.MayHaveMoved(inUse, timeWait, _buffer))
+                        {
+                            ns.Count(inUse, timeWait);
+                            continue;
+                        }
                         if (!snmp.TryRead(snmpRows[i], batch, out slots)) continue;
                         ns.Count(new TcpCounters(inUse, timeWait, slots[_currentEstablished].GetValueOrDefault(),
                             slots[_activeOpens].GetValueOrDefault(), slots[_passiveOpens].GetValueOrDefault(),
