@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>TCP sockets in states of the test's choice, in a namespace of the test's own. All closed when disposed of.</summary>
 internal sealed class TcpSockets(TestNamespace ns) : IDisposable

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>Sockets made in states and with queues of the test's choice, counted exactly and held against <c>ss</c>.</summary>
 public sealed class TcpSummaryLiveTests

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>The query for people.</summary>
 public sealed class TcpTopTests

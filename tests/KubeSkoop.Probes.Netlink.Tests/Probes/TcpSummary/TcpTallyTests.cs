@@ -4,11 +4,38 @@ using CsCheck;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>Summing up messages made by hand: every field to its place, and no message that harms.</summary>
 public sealed class TcpTallyTests
 {
+    [Theory]
+    [InlineData("tcp-connections.bin", false)]
+    [InlineData("tcp-connections-info.bin", true)]
+    public void Messages_of_a_kernel_are_summed_up(string file, bool info)
+    {
+        var tally = new TcpTally();
+        var visitor = new ConnectionVisitor(ref tally, 250, info);
+        Visit(file, ref visitor);
+        // What tests/Fixtures/capture.sh makes: 4 connections and 3 that nobody accepts, two half closed, 5 handshakes.
+        Assert.Equal([14, 5, 0, 0, 2, 0, 0, 2, 0, 0, 0], Enumerable.Range(1, 11).Select(s => (int)tally.States[s]));
+        Assert.Equal((5u, 1u), (tally.NewSynReceived, tally.ClosedFinWait2));
+        Assert.Equal((600ul + 2, 5ul), (tally.ReceiveQueue, tally.SendQueue)); // a FIN each in CLOSE_WAIT; a SYN each
+        Assert.Equal((300u, 1u, 1u), (tally.LargestReceiveQueue, tally.LargestSendQueue, tally.ReceiveQueuesAbove));
+        Assert.Equal(info ? 17ul : 0, tally.RoundTripTime.Count); // of each socket but those in SYN_SENT
+        Assert.Equal(info ? [1, 21] : [], CongestionOf(ref tally).Order());
+    }
+
+    [Fact]
+    public void Listeners_of_a_kernel_are_summed_up()
+    {
+        var tally = new ListenerTally();
+        var visitor = new ListenerVisitor(ref tally);
+        Visit("tcp-listeners.bin", ref visitor);
+        Assert.Equal((3u, 3ul, 116ul), (tally.Count, tally.Waiting, tally.Limit));
+        Assert.Equal((3u, 7u, "[::1]:8001"), (tally.FullestWaiting, tally.FullestLimit, tally.Fullest.ToString()));
+    }
+
     [Fact]
     public void Every_field_goes_to_its_place()
     {
@@ -36,8 +63,7 @@ public sealed class TcpTallyTests
         var visitor = new ConnectionVisitor(ref tally, 0, info: true);
         visitor.Begin();
         for (int i = 0; i < 30; i++) Assert.True(visitor.Visit(Message(1, 0, 0, Attribute(SocketDiagnostics.CongestionControl, Encoding.ASCII.GetBytes($"control_number_{i / 3}xxxxxxxx\0")))));
-        uint[] counts = MemoryMarshal.CreateReadOnlySpan(ref tally.Congestion[0], TcpTally.CongestionCounts.Most).ToArray().Select(static c => c.Connections).ToArray();
-        Assert.Equal([3, 3, 3, 3, 3, 3, 3, 9], counts.Select(static c => (int)c));
+        Assert.Equal([3, 3, 3, 3, 3, 3, 3, 9], CongestionOf(ref tally));
     }
 
     [Fact]
@@ -123,6 +149,23 @@ public sealed class TcpTallyTests
     }
 
     [Fact]
+    public void Every_field_has_a_metric_that_reads_it()
+    {
+        var read = new HashSet<string>();
+        foreach (System.Reflection.FieldInfo field in typeof(TcpSummaryRecord).GetFields(System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Instance))
+        {
+            if (field.FieldType != typeof(Reading)) continue;
+            object boxed = default(TcpSummaryRecord);
+            field.SetValue(boxed, new Reading(7));
+            var record = (TcpSummaryRecord)boxed;
+            string[] showing = [.. TcpSummaryRecord.Metrics.Where(m => m.Read?.Invoke(in record).Kind is not (null or MetricValueKind.Absent)).Select(static m => m.Name)];
+            Assert.True(showing.Length == 1, $"{field.Name} is read by [{string.Join(", ", showing)}].");
+            Assert.True(read.Add(showing[0]), $"{showing[0]} reads two fields.");
+        }
+        Assert.Equal(["kubeskoop.tcpsummary.age", "kubeskoop.tcpsummary.round_trip_time"], TcpSummaryRecord.Metrics.Select(static m => m.Name).Except(read));
+    }
+
+    [Fact]
     public void Upstreams_names_are_all_there_and_only_for_namespaces()
     {
         Assert.Equal(
@@ -148,6 +191,20 @@ public sealed class TcpTallyTests
         await probe.StartAsync();
         Assert.Throws<InvalidOperationException>(() => probe.Configure(new TcpSummaryOptions()));
         Assert.Equal(typeof(TcpSummaryOptions).GetProperties().Select(static p => p.Name).Order(), TcpSummaryProbe.About.Options.Select(static o => o.Name).Order());
+    }
+
+    private static int[] CongestionOf(ref TcpTally tally) =>
+        [.. MemoryMarshal.CreateReadOnlySpan(ref tally.Congestion[0], TcpTally.CongestionCounts.Most).ToArray().Select(static c => (int)c.Connections).Where(static c => c > 0)];
+
+    // The last message says that the dump is over.
+    private static void Visit<TVisitor>(string file, ref TVisitor visitor)
+        where TVisitor : struct, INetlinkVisitor, allows ref struct
+    {
+        visitor.Begin();
+        var messages = new NetlinkMessages(Fixture.Bytes("6.18-tcpsummary/netlink/" + file));
+        while (messages.MoveNext())
+            if (messages.Current.Type != NetlinkMessageType.Done) Assert.True(visitor.Visit(messages.Current));
+        Assert.Equal(NetlinkFault.None, messages.Fault);
     }
 
     private static byte[] Info(uint rtt, uint retransmits, ulong busy, ulong receiver, ulong sendBuffer)

@@ -2,7 +2,7 @@ using System.Globalization;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>The probe, seeing chosen namespaces only, with its own clock.</summary>
 internal sealed class LiveSummary : IAsyncDisposable

@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Microsoft.Extensions.Time.Testing;
 
-namespace KubeSkoop.Probes.Netlink.Tests.TcpSummary;
+namespace KubeSkoop.Probes.Netlink.Tests.Probes.TcpSummary;
 
 /// <summary>Which namespaces are listed when, and how old their numbers are said to be. TS-1: not every socket at every sample.</summary>
 public sealed class TcpSummaryTurnsTests
