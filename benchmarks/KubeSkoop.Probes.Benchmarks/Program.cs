@@ -17,6 +17,8 @@ switch (args)
         return ScrapeComparison.Run(new Arguments(rest));
     case ["node-exporter", .. var rest]:
         return NodeExporterComparison.Run(new Arguments(rest));
+    case ["tcpsummary", .. var rest]:
+        return TcpSummaryComparison.Run(new Arguments(rest));
     case ["scrape-server", .. var rest]:
         return ScrapeServer.Run(new Arguments(rest));
     default:

@@ -15,6 +15,20 @@ internal static partial class Libc
         if (SetNs(handle, CloneNewNet) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), "setns into the test's network namespace failed");
     }
 
+    /// <summary>Changes the user and group of the calling thread, and only of it, and drops its other groups. It must end there.</summary>
+    // libc's own functions change all threads of the process; the system calls change one.
+    internal static void BecomeUser(int id)
+    {
+        bool arm = RuntimeInformation.ProcessArchitecture == Architecture.Arm64;
+        if (Syscall(arm ? 159 : 116, 0, 0, 0) != 0        // setgroups
+            || Syscall(arm ? 149 : 119, id, id, id) != 0  // setresgid
+            || Syscall(arm ? 147 : 117, id, id, id) != 0) // setresuid
+            throw new Win32Exception(Marshal.GetLastPInvokeError(), $"The thread cannot become user {id}");
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint Syscall(nint number, nint first, nint second, nint third);
+
     /// <summary>A socket of a protocol that .NET does not know.</summary>
     internal static Socket OpenSocket(int family, int type, int protocol)
     {

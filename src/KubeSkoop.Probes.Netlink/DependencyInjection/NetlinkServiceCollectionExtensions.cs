@@ -13,8 +13,10 @@ public static class NetlinkServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(builder);
         builder.AddProcNet();
         builder.Services.TryAddSingleton<NetlinkSockets>();
+        builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
+            .AddProbe<TcpSummaryProbe>()
             .AddProbe<ConntrackProbe>();
     }
 }

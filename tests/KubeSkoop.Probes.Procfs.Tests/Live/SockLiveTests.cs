@@ -87,7 +87,8 @@ public sealed class SockLiveTests
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await ns.ExecuteAsync("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=4321");
         await using LiveProbes probes = await LiveProbes.StartAsync("sock");
-        Assert.Equal(4321ul, probes.Record<SockRecord>("sock", ns).TimeWaitLimit.Value);
+        // Of many namespaces only some are entered in one sample; the others' limits follow.
+        await Eventually.EqualAsync(4321ul, () => probes.Record<SockRecord>("sock", ns).TimeWaitLimit.ToNullable() ?? 0, "the namespace's limit");
 
         // What the kernel has once for all namespaces is published once, for the node.
         SockRecord node = Assert.Single(probes.All<SockRecord>("sock"), static r => r.Namespace is null).Value;
