@@ -9,7 +9,7 @@ namespace Microsoft.Extensions.DependencyInjection;
 /// <summary>Adds the netlink probes.</summary>
 public static class NetlinkServiceCollectionExtensions
 {
-    /// <summary>Adds the probes that ask the kernel through netlink. They find network namespaces the way the procfs probes do.</summary>
+    /// <summary>Adds the probes that ask the kernel through netlink, and rtnetlink as the source of the probe netdev. They find network namespaces the way the procfs probes do.</summary>
     public static IProbesBuilder AddNetlink(this IProbesBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -17,8 +17,10 @@ public static class NetlinkServiceCollectionExtensions
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
         builder.Services.TryAddSingleton<ProcNet>();
         builder.Services.TryAddSingleton<NetlinkSockets>();
+        builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<ISampleSource<NetDevRecord>, NetDevNetlinkSource>());
         builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
-            .AddProbe<ConntrackProbe>();
+            .AddProbe<ConntrackProbe>()
+            .AddProbe<QdiscProbe>();
     }
 }
