@@ -22,10 +22,11 @@ internal static class SampleCommand
         DateTimeOffset taken = host.Clock.GetUtcNow();
         ((IMetricProbe)lease.Probe).Collect(reading);
 
+        var namespaces = services.GetService<INetworkNamespaceSource>();
         IReadOnlyList<SampleReading.Row> rows = reading.Rows;
         if (netns is not null)
         {
-            var choice = new NamespaceChoice(services.GetService<INetworkNamespaceSource>(), configuration);
+            var choice = new NamespaceChoice(namespaces, configuration);
             uint inode = choice.Resolve(netns, rows);
             rows = [.. rows.Where(r => r.Inode == inode)];
             if (rows.Count == 0 && reading.Rows.Count > 0 && reading.Rows.All(static r => r.Inode is null))
@@ -33,6 +34,7 @@ internal static class SampleCommand
         }
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
+        if (namespaces?.Problem is { } hidden && netns is null) host.Errors.WriteLine(hidden);
         if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }

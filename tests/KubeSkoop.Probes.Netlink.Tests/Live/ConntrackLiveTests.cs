@@ -142,6 +142,7 @@ public sealed class ConntrackLiveTests
         ProbeUnavailableException e = await Assert.ThrowsAsync<ProbeUnavailableException>(() => start);
 
         Assert.StartsWith($"conntrack: connection tracking cannot be asked: netlink Netfilter socket of {ns.Name} (net:[{ns.Inode}]): EPERM, CAP_NET_ADMIN is missing. Give the process CAP_NET_ADMIN", e.Message, StringComparison.Ordinal);
+        Assert.Equal(1, Assert.IsType<NetlinkException>(e.InnerException).ErrorNumber);
         Assert.Equal(ProbeState.Unavailable, bench.Probe.Status.State);
         Assert.Equal(0, bench.Source.Leases);
         await bench.Probe.StartAsync(); // with it, it starts
@@ -178,6 +179,103 @@ public sealed class ConntrackLiveTests
         // Nothing more has happened: nothing more is told.
         await CheckAsync(bench);
         Assert.False(events.Reader.TryRead(out _));
+    }
+
+    [LiveFact(Needs.NetNs, "conntrack", "nft")]
+    public async Task A_full_table_that_makes_room_is_told()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.TrackAsync();
+        await using ConntrackBench bench = await ConntrackBench.StartAsync(ns);
+        using EventSubscription<ConntrackEvent> events = bench.Probe.Subscribe();
+        ulong limit = bench.Record(ns).Maximum.Value;
+        Assert.InRange(limit, 1ul, 2_000_000ul);
+
+        // Entries without an answer are thrown out for new ones, where one is found nearby.
+        await ns.RunAsync(() => ConntrackFiller.Fill((int)limit, ConntrackStatus.Confirmed));
+        using Socket server = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        for (int i = 0; i < 20; i++) await ns.SendUdpAsync(1, (IPEndPoint)server.LocalEndPoint!);
+
+        ConntrackRecord record = bench.Record(ns);
+        Assert.InRange(record.DroppedEarly.Value, 15ul, 200ul);
+        await AssertLikeWitnessAsync(ns, record);
+        await CheckAsync(bench);
+        var full = Assert.IsType<ConntrackTableFullEvent>(await NextAsync(events));
+        Assert.Equal(record.DroppedEarly.Value, full.DroppedEarly);
+        Assert.False(events.Reader.TryRead(out _));
+    }
+
+    [LiveFact(Needs.NetNs, "conntrack", "iptables")]
+    public async Task Packets_that_race_for_one_entry_fail_to_insert_and_that_is_told()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.ExecuteAsync("iptables", "-t", "mangle", "-A", "OUTPUT", "-p", "tcp", "--dport", "7777", "-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", "1");
+        await ns.ExecuteAsync("iptables", "-A", "INPUT", "-p", "tcp", "--dport", "7777", "-j", "DROP"); // an answer would end the first's entry
+        await using ConntrackBench bench = await ConntrackBench.StartAsync(ns);
+        using EventSubscription<ConntrackEvent> events = bench.Probe.Subscribe();
+        Assert.Equal(0ul, bench.Record(ns).InsertFailed.Value);
+        using PacketQueue queue = await ns.RunAsync(static () => new PacketQueue(1));
+
+        // Two SYNs of one connection wait at the same place: both are new, the second finds the first's entry taken.
+        await ns.RunAsync(static () =>
+        {
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Raw, ProtocolType.Tcp);
+            byte[] syn = [0x30, 0x39, 0x1e, 0x61, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0];
+            ushort sum = Checksum(syn);
+            syn[16] = (byte)(sum >> 8);
+            syn[17] = (byte)sum;
+            for (int i = 0; i < 2; i++) socket.SendTo(syn, new IPEndPoint(IPAddress.Loopback, 0));
+        });
+        await queue.ReleaseAsync(2);
+
+        ConntrackRecord record = bench.Record(ns);
+        Assert.Equal((1ul, 1ul), (record.InsertFailed.Value, record.Dropped.Value));
+        await AssertLikeWitnessAsync(ns, record);
+        await CheckAsync(bench);
+        var failed = Assert.IsType<ConntrackInsertFailedEvent>(await NextAsync(events));
+        Assert.Equal((1ul, 0ul, ns.Inode), (failed.InsertFailed, failed.ChainsTooLong, failed.Namespace!.Inode));
+        Assert.False(events.Reader.TryRead(out _)); // the drop is the failed insertion's, the table is not full
+
+        static ushort Checksum(byte[] tcp)
+        {
+            // The pseudo header: 127.0.0.1 twice, protocol 6, length 20.
+            uint sum = (0x7f00 + 1) * 2 + 6 + (uint)tcp.Length;
+            for (int i = 0; i < tcp.Length; i += 2) sum += (uint)((tcp[i] << 8) | tcp[i + 1]);
+            while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+            return (ushort)~sum;
+        }
+    }
+
+    [LiveFact(Needs.NetNs, "conntrack", "nft")]
+    public async Task A_round_of_counting_that_takes_too_long_goes_on_with_the_next_namespace()
+    {
+        await using TestNamespace one = await TestNamespace.CreateAsync();
+        await using TestNamespace two = await TestNamespace.CreateAsync();
+        await using TestNamespace three = await TestNamespace.CreateAsync();
+        await using TestNamespace empty = await TestNamespace.CreateAsync();
+        foreach (TestNamespace ns in (TestNamespace[])[one, two, three]) await ns.RunAsync(() => ConntrackFiller.Fill(2, ConntrackStatus.Confirmed));
+        var source = new FakeNamespaceSource { Opener = NetlinkTableTests.Opener(one, two, three, empty) };
+        var candidates = new List<(ConntrackNamespace State, Reading Entries)>();
+        foreach (TestNamespace ns in (TestNamespace[])[one, two, empty, three])
+            candidates.Add((new ConntrackNamespace(source.Add(ns.Inode)), ns == empty ? 0 : 2ul));
+        // Every look at this clock takes a second.
+        var clock = new Microsoft.Extensions.Time.Testing.FakeTimeProvider { AutoAdvanceAmount = TimeSpan.FromSeconds(1) };
+        var settings = new NetlinkSettings();
+        using var counter = new ConntrackCounter(source, settings, new ConntrackOptions { EntriesTimeBudget = TimeSpan.FromMilliseconds(500) }, clock);
+        var gate = new Lock();
+
+        var counted = new List<string>();
+        for (int round = 0; round < 5; round++)
+        {
+            foreach ((ConntrackNamespace state, _) in candidates) state.Flows = null;
+            counter.Count(source.Current, candidates, gate);
+            counted.Add(string.Concat(candidates.Select(static c => c.State.Flows is null ? '-' : 'x')));
+            Assert.All(candidates, static c => Assert.Null(c.State.FlowsProblem));
+        }
+
+        // One each round, and the empty one for nothing when it is passed.
+        Assert.Equal(["x---", "-xx-", "---x", "x---", "-xx-"], counted);
+        Assert.Equal(3, settings.Counts.Opened);
     }
 
     private static async Task CheckAsync(ConntrackBench bench)

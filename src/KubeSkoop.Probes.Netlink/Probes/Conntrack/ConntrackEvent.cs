@@ -31,7 +31,7 @@ public sealed record ConntrackFlowEvent : ConntrackEvent
     /// <summary>The entry's status bits.</summary>
     public ConntrackStatus Status { get; init; }
 
-    /// <summary>The TCP state; <see langword="null"/> of other protocols, and of flows that are gone.</summary>
+    /// <summary>The TCP state, of a flow that is gone its last; <see langword="null"/> of other protocols, and where the kernel left it out.</summary>
     public ConntrackTcpState? TcpState { get; init; }
 
     /// <summary>The identifier of an ICMP or ICMPv6 exchange.</summary>

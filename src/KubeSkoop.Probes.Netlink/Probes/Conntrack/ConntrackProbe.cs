@@ -215,6 +215,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         lock (_table.Gate)
         {
             string? why = null;
+            NetlinkException? cause = null;
             foreach (NamespaceSocket slot in _table.Current)
             {
                 if (slot.TryOpen(out SkipReason reason) is not { } socket)
@@ -225,11 +226,13 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
                 var global = new ConntrackGlobalVisitor();
                 NetlinkResult result = socket.Request(_table.Buffer, _globalRequest, ref global);
                 if (result.IsComplete) return;
-                if (result.Outcome != NetlinkOutcome.Closed) why ??= slot.Describe(result);
+                if (result.Outcome == NetlinkOutcome.Closed || why is not null) continue;
+                why = slot.Describe(result);
+                cause = result.ToException("IPCTNL_MSG_CT_GET_STATS");
             }
             if (why is null) return; // no namespace, or all have just ended
             throw new ProbeUnavailableException(About.Name, "connection tracking cannot be asked", why,
-                "Give the process CAP_NET_ADMIN (and CAP_SYS_ADMIN to enter the namespaces of pods), and see that the modules nf_conntrack and nf_conntrack_netlink are there; or disable this probe.");
+                "Give the process CAP_NET_ADMIN (and CAP_SYS_ADMIN to enter the namespaces of pods), and see that the modules nf_conntrack and nf_conntrack_netlink are there; or disable this probe.", cause);
         }
     }
 
