@@ -120,16 +120,58 @@ internal static partial class QdiscWitness
     }
 
     /// <summary>The htb classes of a device as <c>tc -s class</c> shows them (it has no JSON for them), by <c>parent class</c>.</summary>
-    internal static async Task<Dictionary<string, Dictionary<string, long>>> TcClassesAsync(this TestNamespace ns, string device)
+    internal static async Task<Dictionary<string, Dictionary<string, long>>> TcClassesAsync(this TestNamespace ns, string device) =>
+        Classes(await ns.TcAsync($"-s class show dev {device}"));
+
+    /// <summary>Reads what <c>tc -s class</c> says of the classes of an htb.</summary>
+    internal static Dictionary<string, Dictionary<string, long>> Classes(string text)
     {
         var classes = new Dictionary<string, Dictionary<string, long>>();
-        foreach (Match match in HtbClass().Matches(await ns.TcAsync($"-s class show dev {device}")))
+        foreach (Match match in HtbClass().Matches(text))
         {
             string parent = match.Groups["parent"].Success ? match.Groups["parent"].Value : "root";
             classes.Add($"{parent} {match.Groups["class"].Value}", match.Groups.Values
                 .Where(static g => g.Name is not ("0" or "class" or "parent")).ToDictionary(static g => g.Name, static g => long.Parse(g.ValueSpan, CultureInfo.InvariantCulture)));
         }
         return classes;
+    }
+
+    /// <summary>Every number that <c>tc -s -j qdisc</c> and we both know is the same.</summary>
+    internal static void AssertLikeTc(string key, JsonElement tc, in QdiscRecord record)
+    {
+        (string Name, Reading Value)[] all =
+        [
+            ("bytes", record.Bytes), ("packets", record.Packets), ("drops", record.Drops), ("overlimits", record.Overlimits),
+            ("requeues", record.Requeues), ("backlog", record.Backlog), ("qlen", record.QueueLength),
+            ("flows", record.FqFlows), ("inactive", record.FqInactiveFlows), ("gc", record.FqFlowsCollected), ("flows_plimit", record.FqFlowsOverLimit),
+            ("pkts_too_long", record.FqPacketsTooLong), ("fastpath", record.FqFastPathPackets),
+            ("maxpacket", record.FqCodelLargestPacket), ("drop_overlimit", record.FqCodelOverlimitDrops),
+            ("new_flow_count", record.FqCodelNewFlows), ("ecn_mark", record.FqCodelEcnMarks), ("memory_used", record.FqCodelMemory),
+            ("new_flows_len", record.FqCodelNewFlowsQueued), ("old_flows_len", record.FqCodelOldFlowsQueued),
+        ];
+        int compared = 0;
+        foreach ((string name, Reading value) in all)
+        {
+            if (!tc.TryGetProperty(name, out JsonElement number)) continue;
+            Assert.Equal((key, name, new Reading(number.GetUInt64())), (key, name, value));
+            compared++;
+        }
+        Assert.True(compared >= 7);
+        JsonElement options = tc.GetProperty("options");
+        if (options.TryGetProperty("direct_packets_stat", out JsonElement direct)) Assert.Equal(new Reading(direct.GetUInt64()), record.HtbDirectPackets);
+        if (options.TryGetProperty("rate", out JsonElement rate)) Assert.Equal(new Reading(rate.GetUInt64()), record.Rate);
+    }
+
+    /// <summary>Every number of a class.</summary>
+    internal static void AssertLikeTc(Dictionary<string, long> tc, in QdiscRecord record)
+    {
+        (string, long)[] ours =
+        [
+            ("bytes", (long)record.Bytes.Value), ("packets", (long)record.Packets.Value), ("drops", (long)record.Drops.Value), ("overlimits", (long)record.Overlimits.Value),
+            ("requeues", (long)record.Requeues.Value), ("qlen", (long)record.QueueLength.Value), ("lends", (long)record.HtbLends.Value), ("borrows", (long)record.HtbBorrows.Value),
+            ("tokens", (long)Math.Round(record.HtbTokens!.Value / 64e-9)), ("ctokens", (long)Math.Round(record.HtbCeilingTokens!.Value / 64e-9)),
+        ];
+        foreach ((string name, long value) in ours) Assert.Equal((name, tc[name]), (name, value));
     }
 
     /// <summary>Why this kernel or <c>tc</c> has no qdisc of a kind; <see langword="null"/> when it has.</summary>
