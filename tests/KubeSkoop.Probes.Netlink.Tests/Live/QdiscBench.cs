@@ -4,6 +4,7 @@ using System.Reflection;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
 using Xunit.Sdk;
 
@@ -12,7 +13,7 @@ namespace KubeSkoop.Probes.Netlink.Tests.Live;
 /// <summary>The probes of rtnetlink on the test's namespaces only, with a clock the test sets.</summary>
 internal sealed class QdiscBench : IAsyncDisposable
 {
-    private readonly NetDevNetlinkSource _devices;
+    private readonly ProcNet _procfs = new(new ProcNamespaceSource(Options.Create(new ProcfsOptions()))); // not used
 
     private QdiscBench(TestNamespace[] namespaces)
     {
@@ -20,7 +21,7 @@ internal sealed class QdiscBench : IAsyncDisposable
         foreach (TestNamespace ns in namespaces) Source.Add(ns.Inode, ns.Name);
         Sockets = new NetlinkSockets(Source, Settings);
         Probe = new QdiscProbe(Sockets, Clock);
-        _devices = new NetDevNetlinkSource(Sockets, Clock);
+        NetDev = new NetDevProbe(_procfs, [new NetDevNetlinkSource(Sockets, Clock)], Clock);
     }
 
     internal NetlinkSettings Settings { get; } = new();
@@ -33,11 +34,14 @@ internal sealed class QdiscBench : IAsyncDisposable
 
     internal QdiscProbe Probe { get; }
 
+    internal NetDevProbe NetDev { get; }
+
     internal static async Task<QdiscBench> StartAsync(params TestNamespace[] namespaces)
     {
         var bench = new QdiscBench(namespaces);
         await bench.Probe.StartAsync();
-        Assert.Null(bench._devices.TryStart());
+        await bench.NetDev.StartAsync();
+        Assert.Equal("rtnetlink", bench.NetDev.Status.Source);
         return bench;
     }
 
@@ -60,17 +64,17 @@ internal sealed class QdiscBench : IAsyncDisposable
     /// <summary>netdev's rows of a namespace from rtnetlink, by name.</summary>
     internal Dictionary<string, NetDevRecord> Devices(TestNamespace ns)
     {
-        var batch = new SampleBatch<NetDevRecord>();
-        _devices.Read(batch);
+        SampleBatch<NetDevRecord> batch = NetDev.Sample();
         Assert.Null(batch.Skips.LastProblem);
         return batch.Rows.ToArray().Where(r => r.Namespace?.Inode == ns.Inode).ToDictionary(static r => r.Subject.Attributes[0].Value, static r => r.Value);
     }
 
     public async ValueTask DisposeAsync()
     {
-        _devices.Stop();
+        await NetDev.DisposeAsync();
         await Probe.DisposeAsync();
         Sockets.Dispose();
+        _procfs.Dispose();
     }
 }
 
