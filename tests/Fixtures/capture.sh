@@ -1,9 +1,9 @@
 #!/bin/sh
 # Captures the kernel files of a scene in a network namespace of its own: tests/Fixtures/capture.sh <scene>
-# Scenes: idle, loaded; conntrack. Writes <kernel>-<scene>/proc/... (netlink/... of the last) beside this script. Needs root,
-# iproute2 and python3; conntrack also conntrack and nftables.
+# Scenes: idle, loaded; conntrack; tcpsummary. Writes <kernel>-<scene>/proc/... (netlink/... of the last two) beside this script. Needs root,
+# iproute2 and python3; conntrack and tcpsummary also nftables, conntrack also conntrack.
 set -eu
-scene=${1:?usage: capture.sh idle|loaded|conntrack}
+scene=${1:?usage: capture.sh idle|loaded|conntrack|tcpsummary}
 cd "$(dirname "$0")"
 out=$(uname -r | cut -d. -f1,2)-$scene
 ns=kubeskoop-capture-$$
@@ -98,6 +98,51 @@ PY
 	cat >"$out/origin.md" <<EOF
 Captured with \`tests/Fixtures/capture.sh conntrack\` on Linux $(uname -r | cut -d- -f1), $(uname -m); netlink messages as the kernel wrote them, one behind the
 other: a dump of entries, both statistics, and the notices of the flows the script makes, from their beginning to their end.
+EOF
+	echo "$out"
+	exit
+	;;
+tcpsummary)
+	rm -rf "$out"
+	mkdir -p "$out/netlink"
+	ip netns exec "$ns" python3 - "$out/netlink" <<'PY'
+import os, socket, struct, subprocess, sys, time
+def listen(family, host, port, backlog):
+    s = socket.socket(family); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((host, port)); s.listen(backlog); return s
+def connect(listener, family=socket.AF_INET):
+    s = socket.socket(family); s.connect(listener.getsockname()[:2]); return s
+a = listen(socket.AF_INET, "127.0.0.1", 8000, 100)
+b = listen(socket.AF_INET6, "::1", 8001, 7)
+c = listen(socket.AF_INET, "127.0.0.1", 8002, 9)
+kept = []
+for n in range(4):
+    client = connect(a); server = a.accept()[0]; kept += [client, server]
+    if n == 0: client.setsockopt(socket.IPPROTO_TCP, 13, b"reno")  # TCP_CONGESTION
+    client.sendall(b"x" * 100 * n)
+for n in range(3): kept.append(connect(b, socket.AF_INET6))  # nobody accepts
+for n in range(2):
+    client = connect(a); kept.append(a.accept()[0])
+    client.close() if n else client.shutdown(socket.SHUT_WR)
+    kept.append(client)
+time.sleep(0.3)
+subprocess.run(["nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }; add rule ip t i tcp sport 8002 drop"], check=True)
+for n in range(5):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(("127.0.0.1", 8002)); kept.append(s)
+time.sleep(0.1)
+def ask(states, extensions, file):
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4); s.bind((0, 0))
+    s.send(struct.pack("=IHHIIBBBB48xII", 76, 18, 0x301, 1, 0, 2, 0, 0, extensions, states, 0))
+    with open(os.path.join(sys.argv[1], file), "wb") as out:
+        while True:
+            part = s.recv(65536); out.write(part)
+            if struct.unpack_from("=H", part, 4)[0] == 3: break
+ask(0xbbe, 0, "tcp-connections.bin")
+ask(0xbbe, 10, "tcp-connections-info.bin")
+ask(1 << 10, 0, "tcp-listeners.bin")
+PY
+	cat >"$out/origin.md" <<EOF
+Captured with \`tests/Fixtures/capture.sh tcpsummary\` on Linux $(uname -r | cut -d- -f1), $(uname -m); netlink messages as the kernel wrote them, one behind the
+other: dumps (TCPDIAG_GETSOCK) of the connections the script makes, without and with INET_DIAG_INFO and INET_DIAG_CONG, and of its listeners.
 EOF
 	echo "$out"
 	exit

@@ -50,6 +50,37 @@ internal static class NetlinkTargets
         Targets.Promise(sum == counted, $"{counted} flows were taken, {sum} counted");
     }
 
+    internal static void TcpSummary(ReadOnlySpan<byte> bytes)
+    {
+        var messages = new NetlinkMessages(bytes);
+        var plain = new TcpTally();
+        var detailed = new TcpTally();
+        var listening = new ListenerTally();
+        var connections = new ConnectionVisitor(ref plain, 1000, info: false);
+        var connectionsInfo = new ConnectionVisitor(ref detailed, 1000, info: true);
+        var listeners = new ListenerVisitor(ref listening);
+        var top = new TopSockets(3, listeners: false);
+        var sockets = new TopVisitor(top);
+        long taken = 0;
+        while (messages.MoveNext())
+        {
+            NetlinkMessage message = messages.Current;
+            if (connections.Visit(message)) taken++;
+            connectionsInfo.Visit(message);
+            listeners.Visit(message);
+            sockets.Visit(message);
+        }
+        long counted = 0;
+        for (int state = 1; state < 16; state++) counted += plain.States[state];
+        Targets.Promise(counted <= taken, $"{taken} sockets were taken, {counted} counted");
+        Targets.Promise(plain.LargestReceiveQueue <= plain.ReceiveQueue && plain.LargestSendQueue <= plain.SendQueue, "one queue is larger than all");
+        Targets.Promise(detailed.RoundTripTime.Sum >= detailed.RoundTripTime.Count, "round-trip times of nothing");
+        _ = listening.Fullest.ToString();
+        top.End(new NetworkNamespace(1, false, new NamespaceFacts(null, null, null, null)));
+        Targets.Promise(top.Kept.Count <= 3, "more than the top");
+        foreach (var (_, socket) in top.Kept) _ = $"{socket.Local} {socket.Remote}";
+    }
+
     private static long Walk(NetlinkAttributes attributes, ReadOnlySpan<byte> bytes)
     {
         long met = 0;

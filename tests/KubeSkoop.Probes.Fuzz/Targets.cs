@@ -36,6 +36,7 @@ internal static class Targets
         ["fields"] = (Fields, ["net/sockstat", "net/dev"]),
         ["netlink"] = (NetlinkTargets.Messages, NetlinkFiles),
         ["conntrack"] = (NetlinkTargets.Conntrack, NetlinkFiles),
+        ["tcpsummary"] = (NetlinkTargets.TcpSummary, ["netlink/tcp-connections.bin", "netlink/tcp-connections-info.bin", "netlink/tcp-listeners.bin"]),
     };
 
     // Captures; there is no such file below /proc.

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Cli;
 
@@ -9,6 +10,9 @@ internal sealed class UnknownNamespaceException(string message) : Exception(mess
 /// <summary><c>sample</c>: starts one probe, reads once, prints, stops.</summary>
 internal static class SampleCommand
 {
+    /// <summary>There is no next sample that could bring what a budget has put off: everything is listed at once.</summary>
+    internal static readonly KeyValuePair<string, string?>[] Defaults = [new($"{TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)}", "00:00:10")];
+
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, string? netns, bool json, CancellationToken cancellationToken)
     {
         await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();

@@ -51,6 +51,7 @@ public sealed class NoLeaksTests
         probes = [.. probes.Where(static p => p.Status.State == ProbeState.Running)];
         Assert.Contains("tcp", probes.Select(static p => p.Descriptor.Name));
         Assert.Contains("conntrack", probes.Select(static p => p.Descriptor.Name));
+        Assert.Contains("tcpsummary", probes.Select(static p => p.Descriptor.Name));
         using MeterListener listener = Listen(host.Services.GetRequiredService<IMeterFactory>());
 
         int serial = 0; // the kernel may still be removing the last wave's devices

@@ -188,6 +188,26 @@ public sealed partial class ConntrackEventsLiveTests
     }
 
     [LiveFact(Needs.NetNs, "conntrack", "nft")]
+    public async Task A_stopped_probe_holds_nothing_and_hears_again_when_started()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.TrackAsync();
+        await using ConntrackBench bench = await ConntrackBench.StartAsync(new ConntrackOptions { Events = ConntrackNotices.New, Entries = true }, ns);
+        using EventSubscription<ConntrackEvent> events = bench.Probe.Subscribe();
+        Assert.InRange(bench.Source.Leases, 1, 2); // the counter's sockets have one of their own
+
+        await bench.Probe.StopAsync();
+        Assert.Equal(0, bench.Source.Leases);
+        await ns.SendUdpAsync(1, new IPEndPoint(IPAddress.Loopback, 9));
+        await bench.Probe.StartAsync();
+        await ns.SendUdpAsync(1, new IPEndPoint(IPAddress.Loopback, 10));
+
+        var e = Assert.IsType<ConntrackFlowEvent>(await NextAsync(events));
+        Assert.Equal(10, e.Original.Destination.Port); // what happened in between was not heard
+        await Eventually.TrueAsync(() => bench.Record(ns).FlowsAge.HasValue, "the flows to be counted again");
+    }
+
+    [LiveFact(Needs.NetNs, "conntrack", "nft")]
     public async Task What_is_lost_is_counted_to_the_message()
     {
         const int flows = 3000;

@@ -79,5 +79,9 @@ public sealed class NetDevProbe(ProcNet net, IEnumerable<ISampleSource<NetDevRec
     }
 
     /// <inheritdoc />
-    protected override void Read(SampleBatch<NetDevRecord> batch) => _source!.Read(batch);
+    protected override void Read(SampleBatch<NetDevRecord> batch)
+    {
+        net.Namespaces.NoteHidden(batch);
+        _source!.Read(batch);
+    }
 }
