@@ -1,4 +1,5 @@
 using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 

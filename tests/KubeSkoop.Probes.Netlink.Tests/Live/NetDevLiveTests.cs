@@ -46,7 +46,8 @@ public sealed class NetDevLiveTests
                     Assert.Equal(file.IsLoopback, rtnetlink[name].IsLoopback);
                     Assert.False(file.Mtu.HasValue);
                 }
-                Assert.Equal(4ul, ns == left ? rtnetlink["eth0"].SendDrops.Value : rtnetlink["eth0"].ReceiveDrops.Value);
+                // A late report of IPv6's groups may be dropped as well.
+                Assert.InRange(ns == left ? rtnetlink["eth0"].SendDrops.Value : rtnetlink["eth0"].ReceiveDrops.Value, 4ul, 10ul);
                 Assert.True(rtnetlink["eth0"].SentBytes.Value > 0);
             }
         }
