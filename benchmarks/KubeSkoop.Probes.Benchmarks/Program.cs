@@ -11,6 +11,8 @@ switch (args)
 {
     case ["daily", .. var rest]:
         return DailyComparison.Run(new Arguments(rest));
+    case ["qdisc", .. var rest]:
+        return QdiscComparison.Run(new Arguments(rest));
     case ["parsers", .. var rest]:
         return ParserComparison.Run(new Arguments(rest));
     case ["scrape", .. var rest]:

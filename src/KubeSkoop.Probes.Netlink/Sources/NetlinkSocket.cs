@@ -43,6 +43,12 @@ internal sealed class NetlinkSocket : IDisposable
     /// <summary>Whether answers may still arrive that nobody waits for, or the socket is closed: it has to be opened again.</summary>
     internal bool IsBroken { get; private set; }
 
+    /// <summary>
+    /// Grows with every message that answers no request of ours, and when messages were lost: on a socket that has joined a group, what was
+    /// learned from what the group tells about is then out of date.
+    /// </summary>
+    internal uint Notices { get; private set; }
+
     /// <summary>The socket itself, to wait for several at once.</summary>
     internal SafeFileHandle Handle => _handle;
 
@@ -185,6 +191,7 @@ internal sealed class NetlinkSocket : IDisposable
                 NetlinkMessage message = messages.Current;
                 if (message.Sequence != _sequence || message.Port != Port)
                 {
+                    Notices++;
                     _settings.Counts.WasStranger();
                     continue;
                 }
@@ -218,6 +225,7 @@ internal sealed class NetlinkSocket : IDisposable
                 case Errno.TryAgain:
                     return NetlinkReceive.Nothing;
                 case Errno.NoBuffers:
+                    Notices++;
                     _settings.Counts.WasOverrun();
                     return NetlinkReceive.Overrun;
                 default:

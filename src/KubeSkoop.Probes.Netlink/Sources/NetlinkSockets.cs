@@ -10,6 +10,8 @@ namespace KubeSkoop.Probes.Netlink;
 /// <summary>What the netlink probes share: one socket per network namespace and netlink family.</summary>
 public sealed class NetlinkSockets : IDisposable
 {
+    private const int LinkGroup = 1; // RTNLGRP_LINK, include/uapi/linux/rtnetlink.h
+
     /// <summary>Makes the shared sockets; none is opened before a probe asks for it.</summary>
     public NetlinkSockets(INetworkNamespaceSource namespaces, TimeProvider? clock = null)
         : this(namespaces, new NetlinkSettings { Clock = clock ?? TimeProvider.System })
@@ -21,7 +23,8 @@ public sealed class NetlinkSockets : IDisposable
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
         Settings = settings;
-        Route = new NetlinkTable(namespaces, NetlinkProtocol.Route, settings);
+        // Notices of devices only say that something has changed: see NamespaceLinks.
+        Route = new NetlinkTable(namespaces, NetlinkProtocol.Route, settings, static socket => socket.TryJoin(LinkGroup, out Errno error) ? Errno.None : error);
         SocketDiagnostics = new NetlinkTable(namespaces, NetlinkProtocol.SocketDiagnostics, settings);
         Netfilter = new NetlinkTable(namespaces, NetlinkProtocol.Netfilter, settings);
     }
@@ -70,10 +73,10 @@ internal sealed class NetlinkTable : IDisposable
     private IDisposable? _lease;
     private int _users;
 
-    internal NetlinkTable(INetworkNamespaceSource source, NetlinkProtocol protocol, NetlinkSettings settings)
+    internal NetlinkTable(INetworkNamespaceSource source, NetlinkProtocol protocol, NetlinkSettings settings, Func<NetlinkSocket, Errno>? prepare = null)
     {
         _source = source;
-        _sockets = new PerNamespace<NamespaceSocket>(ns => new NamespaceSocket(source, ns, protocol, settings));
+        _sockets = new PerNamespace<NamespaceSocket>(ns => new NamespaceSocket(source, ns, protocol, settings, prepare));
     }
 
     /// <summary>Held while sockets are asked for and used.</summary>
@@ -254,10 +257,32 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
         return null;
     }
 
+    /// <summary>Whether this process may enter network namespaces: entering the one it is in asks for the same rights.</summary>
+    internal static bool MayEnter(out Errno error)
+    {
+        Errno result = Errno.None;
+        var thread = new Thread(() =>
+        {
+            using SafeFileHandle own = OpenOwn(out result);
+            if (result == Errno.None) SetNs.SetNetworkNamespace(own, out result);
+        })
+        {
+            IsBackground = true,
+            Name = "kubeskoop-netlink",
+        };
+        thread.Start();
+        thread.Join();
+        error = result;
+        return result == Errno.None;
+    }
+
+    private static SafeFileHandle OpenOwn(out Errno error) =>
+        SetNs.Open(SetNs.AtCurrentDirectory, "/proc/thread-self/ns/net\0"u8, SetNs.OpenReadOnly, out error);
+
     // A thread that is there already needs no capability to enter.
     private static bool IsWithin(SafeFileHandle namespaceHandle)
     {
-        using SafeFileHandle own = SetNs.Open(SetNs.AtCurrentDirectory, "/proc/thread-self/ns/net\0"u8, SetNs.OpenReadOnly, out Errno error);
+        using SafeFileHandle own = OpenOwn(out Errno error);
         return error == Errno.None
             && SetNs.Stat(own, out SetNs.FileStatus here) && SetNs.Stat(namespaceHandle, out SetNs.FileStatus there)
             && here.Inode == there.Inode && here.DeviceMinor == there.DeviceMinor && here.DeviceMajor == there.DeviceMajor;
