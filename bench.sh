@@ -9,7 +9,7 @@ cd "$root"
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 
-names=(daily parsers scrape node-exporter)
+names=(daily parsers scrape node-exporter qdisc tcpsummary)
 project=benchmarks/KubeSkoop.Probes.Benchmarks
 program=$root/$project/bin/Release/net10.0/KubeSkoop.Probes.Benchmarks.dll
 exporter=$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter.dll
@@ -53,9 +53,9 @@ name=${1:-}
 [[ $# -eq 0 ]] || shift
 case $name in
 list) printf '%s\n' "${names[@]}" ;;
-daily)
+daily | qdisc | tcpsummary)
 	build
-	run_apart daily --native "$native" "$@"
+	run_apart "$name" --native "$native" "$@"
 	;;
 parsers)
 	build

@@ -116,7 +116,8 @@ accept_snapshots() {
 	find tests -name __mismatch__ -type d -empty -delete
 }
 
-mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux)
+mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux \
+	setpriv:util-linux conntrack:conntrack nft:nftables iptables:iptables)
 for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
 # Prometheus's own checker; its package would start a server.
 if promtool=$(unpack_tool promtool prometheus); then

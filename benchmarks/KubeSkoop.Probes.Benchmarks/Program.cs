@@ -11,12 +11,16 @@ switch (args)
 {
     case ["daily", .. var rest]:
         return DailyComparison.Run(new Arguments(rest));
+    case ["qdisc", .. var rest]:
+        return QdiscComparison.Run(new Arguments(rest));
     case ["parsers", .. var rest]:
         return ParserComparison.Run(new Arguments(rest));
     case ["scrape", .. var rest]:
         return ScrapeComparison.Run(new Arguments(rest));
     case ["node-exporter", .. var rest]:
         return NodeExporterComparison.Run(new Arguments(rest));
+    case ["tcpsummary", .. var rest]:
+        return TcpSummaryComparison.Run(new Arguments(rest));
     case ["scrape-server", .. var rest]:
         return ScrapeServer.Run(new Arguments(rest));
     default:

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// nsfarm COUNT [talk]: makes COUNT processes, each in a network namespace of its own with loopback up, prints their pids
+// nsfarm COUNT [talk|listen]: makes COUNT processes, each in a network namespace of its own with loopback up, prints their pids
 // and waits. When it ends, however it ends, its processes and with them the namespaces end too. With "talk" each has had
 // some traffic on its loopback, as every pod has had: counters that have never counted are shorter, and a table of them
-// may just fit the page that the kernel first gives to a reader.
+// may just fit the page that the kernel first gives to a reader. With "listen" each has a listening TCP socket and is
+// silent, as an idle pod is.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -76,7 +77,15 @@ static int talk(void)
 	return 0;
 }
 
-static _Noreturn void live(pid_t parent, int ready, int talkative)
+static int listen_silently(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(80) };
+	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return s < 0 || bind(s, (void *)&address, sizeof(address)) != 0 ? -1 : listen(s, 128);
+}
+
+static _Noreturn void live(pid_t parent, int ready, int talkative, int listening)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -87,6 +96,10 @@ static _Noreturn void live(pid_t parent, int ready, int talkative)
 	}
 	if (talkative && talk() != 0) {
 		perror("nsfarm: cannot talk on loopback");
+		_exit(1);
+	}
+	if (listening && listen_silently() != 0) {
+		perror("nsfarm: cannot listen");
 		_exit(1);
 	}
 	if (write(ready, "r", 1) != 1)
@@ -100,10 +113,11 @@ int main(int argc, char **argv)
 {
 	int count = argc == 2 || argc == 3 ? atoi(argv[1]) : -1;
 	int talkative = argc == 3 && strcmp(argv[2], "talk") == 0;
+	int listening = argc == 3 && strcmp(argv[2], "listen") == 0;
 	pid_t self = getpid();
 
 	if (count < 0 || count > 100000) {
-		fprintf(stderr, "usage: nsfarm COUNT [talk]\n");
+		fprintf(stderr, "usage: nsfarm COUNT [talk|listen]\n");
 		return 2;
 	}
 	for (int i = 0; i < count; i++) {
@@ -122,7 +136,7 @@ int main(int argc, char **argv)
 		if (child == 0) {
 			close(ready[0]);
 			close(STDOUT_FILENO);
-			live(self, ready[1], talkative);
+			live(self, ready[1], talkative, listening);
 		}
 		close(ready[1]);
 		if (read(ready[0], &byte, 1) != 1)

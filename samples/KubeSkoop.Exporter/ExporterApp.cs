@@ -31,11 +31,12 @@ internal sealed class ExporterApp : IAsyncDisposable
         _app = app;
         _options = options;
         Manager = app.Services.GetRequiredService<IProbeManager>();
+        Namespaces = app.Services.GetService<INetworkNamespaceSource>();
         string node = app.Services.GetRequiredService<IOptions<ProbesOptions>>().Value.ResolvedNodeName;
         Problems = ConfigurationCheck.UnknownKeys(app.Services.GetRequiredService<IConfiguration>(), Manager.Probes.Select(static p => p.Descriptor), ExporterServices.PackageSections);
         var writer = new PrometheusWriter(options.MetricNaming(), node);
         _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
-        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, writer);
+        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, writer);
         _control = new ControlEndpoint(Manager, options);
         app.Run(AnswerAsync);
     }
@@ -47,6 +48,9 @@ internal sealed class ExporterApp : IAsyncDisposable
 
     /// <summary>What is wrong with the configuration without keeping the exporter from running.</summary>
     internal IReadOnlyList<string> Problems { get; }
+
+    /// <summary>The namespaces, where a package finds them.</summary>
+    internal INetworkNamespaceSource? Namespaces { get; }
 
     /// <summary>Where it listens, once started.</summary>
     internal Uri Address { get; private set; } = null!;

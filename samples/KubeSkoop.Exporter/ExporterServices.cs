@@ -13,7 +13,7 @@ internal static class ExporterServices
     };
 
     /// <summary>The probes of the packages this exporter is built with.</summary>
-    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs();
+    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink();
 
     /// <summary>Adds the manager, its settings from <paramref name="configuration"/>, and the probes.</summary>
     /// <param name="services">Where to.</param>

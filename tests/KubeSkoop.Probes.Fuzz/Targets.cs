@@ -34,7 +34,13 @@ internal static class Targets
         ["io"] = (static bytes => IoParser.TryParse(bytes, out _), ["self/io"]),
         ["cgroup"] = (Cgroup, ["self/cgroup"]),
         ["fields"] = (Fields, ["net/sockstat", "net/dev"]),
+        ["netlink"] = (NetlinkTargets.Messages, NetlinkFiles),
+        ["conntrack"] = (NetlinkTargets.Conntrack, NetlinkFiles),
+        ["tcpsummary"] = (NetlinkTargets.TcpSummary, ["netlink/tcp-connections.bin", "netlink/tcp-connections-info.bin", "netlink/tcp-listeners.bin"]),
     };
+
+    // Captures; there is no such file below /proc.
+    private static string[] NetlinkFiles => ["netlink/conntrack-events.bin", "netlink/conntrack-dump.bin", "netlink/conntrack-stats-cpu.bin", "netlink/conntrack-stats.bin"];
 
     private static FuzzTarget Table(Func<ITableLayout> make)
     {
@@ -131,7 +137,7 @@ internal static class Targets
         }
     }
 
-    private static void Promise(bool holds, string otherwise)
+    internal static void Promise(bool holds, string otherwise)
     {
         if (!holds) throw new BrokenPromiseException(otherwise);
     }

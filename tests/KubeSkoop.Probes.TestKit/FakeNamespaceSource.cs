@@ -38,6 +38,9 @@ public sealed class FakeNamespaceSource : INetworkNamespaceSource
     }
 
     /// <inheritdoc />
+    public string? Problem { get; set; }
+
+    /// <inheritdoc />
     public IDisposable Acquire()
     {
         Interlocked.Increment(ref _leases);

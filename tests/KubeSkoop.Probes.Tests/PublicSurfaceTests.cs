@@ -1,4 +1,5 @@
 using System.Reflection;
+using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
 using PublicApiGenerator;
 using Snapshooter.Xunit;
@@ -20,6 +21,9 @@ public sealed class PublicSurfaceTests
 
     [Fact]
     public void Procfs() => Check(typeof(ProcfsOptions).Assembly);
+
+    [Fact]
+    public void Netlink() => Check(typeof(NetlinkSockets).Assembly);
 
     private static void Check(Assembly assembly)
     {

@@ -141,6 +141,27 @@ public sealed class TestEventProbe : EventProbe<TestEvent>
     protected override ValueTask OnStopAsync() => ValueTask.CompletedTask;
 }
 
+/// <summary>A probe that yields a number, and an event whenever that is read.</summary>
+public sealed class TestMetricEventProbe(string name = "testboth")
+    : MetricEventProbe<TestRecord, TestEvent>(new() { Name = name, Source = ProbeSource.Other, Overhead = OverheadClass.Low, Purpose = "Tests." })
+{
+    private ulong _reads;
+
+    public bool Heard => HasSubscribers;
+
+    public override MetricTable<TestRecord> Metrics => TestRecord.Metrics;
+
+    protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken) => ValueTask.FromResult<string?>(null);
+
+    protected override ValueTask OnStopAsync() => ValueTask.CompletedTask;
+
+    protected override void Read(SampleBatch<TestRecord> batch)
+    {
+        batch.Add(SampleSubject.Node).Opened = ++_reads;
+        Publish(new TestEvent((long)_reads) { Probe = Descriptor.Name, Timestamp = DateTimeOffset.UnixEpoch });
+    }
+}
+
 /// <summary>Does nothing with what it is shown, and allocates nothing.</summary>
 public sealed class NullVisitor : ISampleVisitor
 {

@@ -47,7 +47,7 @@ internal static class ExporterCli
 
     private static int? Explain(Exception e) => e switch
     {
-        ConfigurationException or OptionsValidationException or UnknownProbeException or UnknownNamespaceException => ExitCodes.Usage,
+        ConfigurationException or OptionsValidationException or UnknownProbeException or UnknownNamespaceException or TopException => ExitCodes.Usage,
         // What the configuration binder says when a value does not fit its type; it names key and value.
         InvalidOperationException { InnerException: FormatException or ArgumentException or OverflowException } => ExitCodes.Usage,
         ProbeUnavailableException => ExitCodes.Unavailable,
@@ -79,10 +79,12 @@ internal static class ExporterCli
 
         var probe = new Argument<string>("probe") { Description = "The probe's name; see list." };
         var netns = new Option<string?>("--netns") { Description = "Only this network namespace: its inode, its bound name, 'host', or a process id.", HelpName = "inode|name|pid" };
-        var sampleCommand = new Command("sample", "Take one exact reading of a probe and print it.") { probe, json, netns };
+        var top = new Option<int?>("--top") { Description = $"Of tcpsummary: the sockets with the fullest queues and their processes, at most this many (up to {TopCommand.Most}).", HelpName = "count" };
+        var sampleCommand = new Command("sample", "Take one exact reading of a probe and print it.") { probe, json, netns, top };
         settings.AddTo(sampleCommand);
-        sampleCommand.SetAction((parsed, cancellation) => SampleCommand.RunAsync(
-            host, settings.Load(parsed, host, []), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
+        sampleCommand.SetAction((parsed, cancellation) => parsed.GetValue(top) is { } count
+            ? TopCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.Defaults), parsed.GetRequiredValue(probe), count, parsed.GetValue(netns), parsed.GetValue(json), cancellation)
+            : SampleCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.Defaults), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
         root.Add(sampleCommand);
 
         var output = new Option<string?>("--output", "-o") { Description = "Directory to write into instead of standard output.", HelpName = "directory" };
@@ -104,8 +106,9 @@ internal static class ExporterCli
             command.Add(_set);
         }
 
-        internal IConfiguration Load(ParseResult parsed, CliHost host, IEnumerable<KeyValuePair<string, string?>> commandLine) =>
-            ConfigurationLoader.Load(parsed.GetValue(_config), host.Environment, parsed.GetValue(_set) ?? [], commandLine);
+        internal IConfiguration Load(ParseResult parsed, CliHost host, IEnumerable<KeyValuePair<string, string?>> commandLine,
+            IEnumerable<KeyValuePair<string, string?>>? defaults = null) =>
+            ConfigurationLoader.Load(parsed.GetValue(_config), host.Environment, parsed.GetValue(_set) ?? [], commandLine, defaults);
     }
 
     /// <summary>Short forms of the server's settings.</summary>

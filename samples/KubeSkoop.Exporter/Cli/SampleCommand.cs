@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Cli;
 
@@ -9,6 +10,9 @@ internal sealed class UnknownNamespaceException(string message) : Exception(mess
 /// <summary><c>sample</c>: starts one probe, reads once, prints, stops.</summary>
 internal static class SampleCommand
 {
+    /// <summary>There is no next sample that could bring what a budget has put off: everything is listed at once.</summary>
+    internal static readonly KeyValuePair<string, string?>[] Defaults = [new($"{TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)}", "00:00:10")];
+
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, string? netns, bool json, CancellationToken cancellationToken)
     {
         await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
@@ -22,10 +26,11 @@ internal static class SampleCommand
         DateTimeOffset taken = host.Clock.GetUtcNow();
         ((IMetricProbe)lease.Probe).Collect(reading);
 
+        var namespaces = services.GetService<INetworkNamespaceSource>();
         IReadOnlyList<SampleReading.Row> rows = reading.Rows;
         if (netns is not null)
         {
-            var choice = new NamespaceChoice(services.GetService<INetworkNamespaceSource>(), configuration);
+            var choice = new NamespaceChoice(namespaces, configuration);
             uint inode = choice.Resolve(netns, rows);
             rows = [.. rows.Where(r => r.Inode == inode)];
             if (rows.Count == 0 && reading.Rows.Count > 0 && reading.Rows.All(static r => r.Inode is null))
@@ -33,6 +38,7 @@ internal static class SampleCommand
         }
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
+        if (namespaces?.Problem is { } hidden && netns is null) host.Errors.WriteLine(hidden);
         if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }

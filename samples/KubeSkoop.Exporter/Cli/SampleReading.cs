@@ -19,7 +19,8 @@ internal sealed class SampleReading : ISampleVisitor
             {
                 if (metrics[m].ReadHistogram is { } histogram)
                 {
-                    values.Add(new Value(names[m], default, histogram(in row.Value), metrics[m].HistogramScale));
+                    ref readonly Log2Histogram distribution = ref histogram(in row.Value);
+                    if (!distribution.IsAbsent) values.Add(new Value(names[m], default, distribution, metrics[m].HistogramScale));
                     continue;
                 }
                 MetricValue number = metrics[m].Read!(in row.Value);

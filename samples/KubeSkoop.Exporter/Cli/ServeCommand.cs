@@ -27,6 +27,7 @@ internal static class ServeCommand
         foreach (string problem in app.Problems) Say(host, $"Configuration: {problem}");
         await app.StartAsync(cancellationToken);
         Report(host, app.Manager);
+        if (app.Namespaces?.Problem is { } hidden) Say(host, hidden);
         Say(host, $"Listening on {app.Address.ToString().TrimEnd('/')}/metrics. Stop with Ctrl-C.");
         host.Started?.Invoke(app);
         await app.WaitForShutdownAsync(cancellationToken);

@@ -8,7 +8,7 @@ namespace KubeSkoop.Exporter.Configuration;
 internal sealed class ConfigurationException(string message) : Exception(message);
 
 /// <summary>
-/// File, then environment, then command line; the later wins. A variable <c>KUBESKOOP_PROBES__FD__COUNTSOCKETS</c> is the
+/// A command's own defaults, then file, then environment, then command line; the later wins. A variable <c>KUBESKOOP_PROBES__FD__COUNTSOCKETS</c> is the
 /// key <c>KubeSkoop:Probes:fd:CountSockets</c>.
 /// </summary>
 internal static class ConfigurationLoader
@@ -17,9 +17,10 @@ internal static class ConfigurationLoader
 
     /// <exception cref="ConfigurationException">The file is missing or broken, or a setting has no value.</exception>
     internal static IConfigurationRoot Load(string? file, IDictionary environment, IEnumerable<string> settings,
-        IEnumerable<KeyValuePair<string, string?>> commandLine)
+        IEnumerable<KeyValuePair<string, string?>> commandLine, IEnumerable<KeyValuePair<string, string?>>? defaults = null)
     {
         var builder = new ConfigurationBuilder();
+        builder.AddInMemoryCollection(defaults ?? []);
         if (file is not null) builder.AddJsonStream(Read(file));
         builder.AddInMemoryCollection(Variables(environment));
         builder.AddInMemoryCollection(Settings(settings));

@@ -10,7 +10,7 @@ namespace KubeSkoop.Exporter.Http;
 /// KubeSkoop's own exporter; the rest is ours.
 /// </summary>
 internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService health, ExporterOptions options, string nodeName,
-    IReadOnlyList<string> problems, PrometheusWriter writer)
+    IReadOnlyList<string> problems, INetworkNamespaceSource? namespaces, PrometheusWriter writer)
 {
     internal Task AnswerAsync(HttpContext context) => context.Response.WriteJsonAsync(StatusCodes.Status200OK, Write);
 
@@ -57,6 +57,8 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         json.WriteStartArray("probes");
         foreach (IProbe probe in manager.Probes) WriteProbe(json, probe);
         json.WriteEndArray();
+        json.WriteNumber("network_namespaces", namespaces?.Current.Count ?? 0);
+        json.WriteString("network_namespaces_problem", namespaces?.Problem);
         json.WriteStartArray("configuration_problems");
         foreach (string problem in problems.Concat(manager.ConfigurationProblems)) json.WriteStringValue(problem);
         json.WriteEndArray();

@@ -190,7 +190,9 @@ internal sealed class PrometheusWriter : ISampleVisitor
         for (int r = 0; r < rows.Length; r++)
         {
             if (_blockOf[r] < 0) continue;
-            WriteHistogram(family.SampleName, head, bounds, in read(in rows[r].Value), scale, _blocks[_blockOf[r]].Bytes);
+            ref readonly Log2Histogram histogram = ref read(in rows[r].Value);
+            if (histogram.IsAbsent) continue;
+            WriteHistogram(family.SampleName, head, bounds, in histogram, scale, _blocks[_blockOf[r]].Bytes);
             head = default;
         }
     }

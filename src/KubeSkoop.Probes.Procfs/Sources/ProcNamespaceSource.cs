@@ -48,6 +48,19 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     /// <summary>Namespaces left out at the last look because there are more than <see cref="ProcfsOptions.MaxNamespaces"/>.</summary>
     public int LeftOut { get; private set; }
 
+    /// <inheritdoc />
+    public string? Problem
+    {
+        get
+        {
+            int denied = DeniedProcesses, leftOut = LeftOut;
+            if (denied == 0 && leftOut == 0) return null;
+            string hidden = denied == 0 ? "" : $"The network namespaces of {denied} processes cannot be seen, and those they alone are in are missing: run with CAP_SYS_PTRACE.";
+            string many = leftOut == 0 ? "" : $"{leftOut} network namespaces are left out: raise {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.MaxNamespaces)}, which is {_options.MaxNamespaces}.";
+            return denied == 0 ? many : leftOut == 0 ? hidden : $"{hidden} {many}";
+        }
+    }
+
     /// <summary>The host's procfs.</summary>
     internal string HostProc => _options.HostProc;
 

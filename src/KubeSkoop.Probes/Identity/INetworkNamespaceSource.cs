@@ -15,6 +15,9 @@ public interface INetworkNamespaceSource
     /// <exception cref="ProbeUnavailableException">The machine's processes cannot be seen.</exception>
     IDisposable Acquire();
 
+    /// <summary>What kept the last look from seeing every namespace, and what to do, for people; <see langword="null"/> when nothing did.</summary>
+    string? Problem { get; }
+
     /// <summary>Looks now, instead of at the next period. Returns when <see cref="Current"/> is up to date.</summary>
     void Refresh();
 

@@ -27,6 +27,9 @@ public static class AttributeNames
     /// <summary>The transport protocol.</summary>
     public const string Transport = "network.transport";
 
+    /// <summary>The state of what is counted, for example of connections.</summary>
+    public const string State = "state";
+
     /// <summary>The logical CPU's number.</summary>
     public const string Cpu = "cpu.logical_number";
 

@@ -162,7 +162,10 @@ internal sealed class ProbeMeter : ISampleVisitor
                 owner.ReadIfDue(metric.Name + suffix);
                 var measurements = new List<Measurement<T>>(Rows.Length);
                 foreach (ref readonly SampleRow<TRecord> row in Rows.AsSpan())
-                    measurements.Add(new Measurement<T>(convert(metric.ReadHistogram!(in row.Value), metric.HistogramScale), Tags(row.Subject)));
+                {
+                    ref readonly Log2Histogram histogram = ref metric.ReadHistogram!(in row.Value);
+                    if (!histogram.IsAbsent) measurements.Add(new Measurement<T>(convert(histogram, metric.HistogramScale), Tags(row.Subject)));
+                }
                 return measurements;
             }
         }
@@ -176,6 +179,7 @@ internal sealed class ProbeMeter : ISampleVisitor
                 foreach (ref readonly SampleRow<TRecord> row in Rows.AsSpan())
                 {
                     ref readonly Log2Histogram histogram = ref metric.ReadHistogram!(in row.Value);
+                    if (histogram.IsAbsent) continue;
                     KeyValuePair<string, object?>[] tags = Tags(row.Subject);
                     ulong cumulative = 0;
                     for (int i = 0; i < Log2Histogram.BucketCount; i++)

@@ -14,6 +14,12 @@ public struct Log2Histogram
 
     private Slots _buckets;
 
+    /// <summary>No histogram: writers leave it out. A row whose record has one, but which is about something else, says so.</summary>
+    public static Log2Histogram Absent => new() { IsAbsent = true };
+
+    /// <summary>Whether this is none at all, rather than one without observations.</summary>
+    public bool IsAbsent { readonly get; private set; }
+
     /// <summary>Sum of all observed values, in units.</summary>
     public ulong Sum { readonly get; set; }
 
@@ -50,6 +56,13 @@ public struct Log2Histogram
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)bucket, (uint)BucketCount);
         _buckets[bucket] += count;
+    }
+
+    /// <summary>Adds all observations of another one.</summary>
+    public void Add(in Log2Histogram other)
+    {
+        for (int i = 0; i < BucketCount; i++) _buckets[i] += other._buckets[i];
+        Sum += other.Sum;
     }
 
     /// <summary>The bucket a value falls into: the smallest <c>i</c> with <c>value &lt;= 2^i</c>.</summary>

@@ -89,6 +89,7 @@ public sealed class NamespaceSourceTests
         Assert.Contains(source.Current, static n => n.IsHost);
         Assert.Equal(11, source.Current.Count + source.LeftOut);
         Assert.InRange(source.Current.Count, 4, 5);
+        Assert.Contains($"{source.LeftOut} network namespaces are left out: raise KubeSkoop:Probes:Procfs:MaxNamespaces, which is 4.", source.Problem, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -156,6 +156,27 @@ public sealed class EventTests
     }
 
     [Fact]
+    public async Task A_probe_may_yield_numbers_and_events()
+    {
+        var probe = new TestMetricEventProbe();
+        await using var manager = new ProbeManager([probe]);
+        Assert.False(probe.Heard);
+        using EventSubscription<TestEvent> own = probe.Subscribe();
+        using EventSubscription<ProbeEvent> hub = manager.Events.Subscribe<ProbeEvent>();
+        await using ProbeLease lease = await manager.StartAsync("testboth");
+        Assert.True(probe.Heard);
+
+        Assert.True(manager.Collect("testboth", new NullVisitor()));
+
+        Assert.Equal(typeof(TestEvent), probe.EventType);
+        Assert.True(own.Reader.TryRead(out TestEvent? e));
+        Assert.Equal(1, e.Number);
+        Assert.True(hub.Reader.TryRead(out ProbeEvent? same));
+        Assert.Same(e, same);
+        Assert.Equal((1L, 1L), (probe.Statistics.EventsSent, probe.Statistics.Samples));
+    }
+
+    [Fact]
     public async Task A_subscription_lives_through_a_restart()
     {
         await using var probe = new TestEventProbe();

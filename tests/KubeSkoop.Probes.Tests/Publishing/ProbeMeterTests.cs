@@ -255,6 +255,8 @@ public sealed class ProbeMeterTests : IDisposable
                 record.Latency.Observe(3);
                 record.Latency.Observe(4);
                 record.Latency.Observe(1UL << 40);
+                // A row about something else has none, and shows none.
+                batch.Add(new SampleSubject(null, new SampleAttribute("part", "other"))).Latency = Log2Histogram.Absent;
             },
         };
         await using ProbeManager manager = Manager(probe);

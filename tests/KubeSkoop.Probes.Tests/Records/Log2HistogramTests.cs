@@ -39,6 +39,26 @@ public sealed class Log2HistogramTests
         return counted && copy.Count == (ulong)values.Length && copy.Sum == sum && histogram.Count == copy.Count + 5 && histogram.Sum == sum;
     });
 
+    [Fact]
+    public void A_sum_of_two_has_the_observations_of_both() => Gen.ULong[0, 1ul << 40].Array[0, 20].Array[2].Sample(static values =>
+    {
+        var left = new Log2Histogram();
+        var right = new Log2Histogram();
+        var both = new Log2Histogram();
+        foreach (ulong value in values[0]) left.Observe(value);
+        foreach (ulong value in values[1]) right.Observe(value);
+        foreach (ulong value in values[0].Concat(values[1])) both.Observe(value);
+        left.Add(in right);
+        return Enumerable.Range(0, Log2Histogram.BucketCount).All(i => left[i] == both[i]) && left.Sum == both.Sum;
+    });
+
+    [Fact]
+    public void None_at_all_is_another_thing_than_one_without_observations()
+    {
+        Assert.False(default(Log2Histogram).IsAbsent);
+        Assert.True(Log2Histogram.Absent.IsAbsent);
+    }
+
     [Theory]
     [InlineData(-1)]
     [InlineData(Log2Histogram.BucketCount)]

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
@@ -31,6 +32,16 @@ internal static partial class Libc
     {
         byte* events = stackalloc byte[64 * 16];
         return EpollWait(epoll, events, 64, milliseconds);
+    }
+
+    /// <summary>Waits until something is readable or the time is over; the data of what is.</summary>
+    internal static unsafe ReadOnlySpan<ulong> WaitReadable(SafeFileHandle epoll, Span<ulong> data, int milliseconds)
+    {
+        byte* events = stackalloc byte[64 * 16];
+        int count = EpollWait(epoll, events, Math.Min(data.Length, 64), milliseconds);
+        bool packed = RuntimeInformation.ProcessArchitecture == Architecture.X64;
+        for (int i = 0; i < count; i++) data[i] = Unsafe.ReadUnaligned<ulong>(events + (packed ? 12 * i + 4 : 16 * i + 8));
+        return data[..Math.Max(count, 0)];
     }
 
     /// <summary>Whether a descriptor is readable now.</summary>

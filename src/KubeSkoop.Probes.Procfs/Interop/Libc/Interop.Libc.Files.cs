@@ -188,12 +188,17 @@ internal enum Errno
     NoProcess = 3,
     Interrupted = 4,
     BadDescriptor = 9,
+    TryAgain = 11,
     OutOfMemory = 12,
     AccessDenied = 13,
+    Busy = 16,
     InvalidArgument = 22,
     TooManyInSystem = 23,
     TooManyOpen = 24,
     NotImplemented = 38,
+    ProtocolNotSupported = 93,
+    NotSupported = 95,
+    NoBuffers = 105,
 }
 
 internal static class ErrnoExtensions

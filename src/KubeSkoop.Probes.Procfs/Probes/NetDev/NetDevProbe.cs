@@ -1,16 +1,16 @@
-using System.Runtime.InteropServices;
-
 namespace KubeSkoop.Probes.Procfs;
 
-/// <summary>Traffic, errors and drops per network namespace and device, from <c>/proc/net/dev</c>.</summary>
+/// <summary>
+/// Traffic, errors, drops and state per network namespace and device, from <c>/proc/net/dev</c>, or from a richer source where there is one
+/// (rtnetlink, with the package KubeSkoop.Probes.Netlink).
+/// </summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>
-public sealed class NetDevProbe(ProcNet net, TimeProvider? clock = null) : MetricProbe<NetDevRecord>(About, clock)
+public sealed class NetDevProbe(ProcNet net, IEnumerable<ISampleSource<NetDevRecord>>? sources = null, TimeProvider? clock = null)
+    : MetricProbe<NetDevRecord>(About, clock)
 {
-    private readonly PerNamespace<NetDevices> _namespaces = new(ns => new NetDevices(new NetFile(net.Namespaces, ns, "dev")));
-    private readonly NetDevHeader _header = new();
-    private readonly ReadBuffer _buffer = new();
-    private readonly Reading[] _fields = new Reading[NetDevRecord.Columns.Length];
-    private IDisposable? _lease;
+    private readonly ISampleSource<NetDevRecord>[] _richer = [.. sources ?? []];
+    private readonly NetDevFileSource _files = new(net);
+    private ISampleSource<NetDevRecord>? _source;
 
     /// <summary>What the probe is.</summary>
     public static ProbeDescriptor About { get; } = new()
@@ -18,19 +18,27 @@ public sealed class NetDevProbe(ProcNet net, TimeProvider? clock = null) : Metri
         Name = "netdev",
         Source = ProbeSource.Procfs,
         Overhead = OverheadClass.Low,
-        Purpose = "Bytes, packets, errors and drops of every network device.",
+        Purpose = "Bytes, packets, errors, drops and state of every network device.",
         Finds =
         [
             "The device that drops packets, or has errors.",
             "Bandwidth used up.",
             "Receive rings that are too small (fifo).",
+            "A device whose carrier comes and goes.",
         ],
-        KernelSources = ["/proc/<pid>/net/dev"],
-        Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
+        KernelSources = ["/proc/<pid>/net/dev", "with the netlink package: rtnetlink RTM_GETSTATS (IFLA_STATS_LINK_64), RTM_GETLINK; ETHTOOL_GSET for the speed"],
+        Requirements =
+        [
+            "CAP_SYS_PTRACE to see the namespaces of other users' processes.",
+            "CAP_SYS_ADMIN to enter them once, for rtnetlink; without it the numbers come from /proc.",
+        ],
         Attributes = [new(AttributeNames.Interface, "the device's name; bytes that are not printable UTF-8 as \\xNN")],
         Metrics = NetDevRecord.Metrics.Describe(),
         Notes =
         [
+            "State, carrier changes, MTU, queue length, speed, and packets for nobody come from rtnetlink only; the probe's status says which source it has.",
+            "Operational states (RFC 2863): 0 unknown (loopback), 1 not present, 2 down, 3 lower layer down, 4 testing, 5 dormant, 6 up.",
+            "A driver is asked for the speed when the device is new, when its carrier has changed, and once a minute. A virtual device's is a formality (veth: 10 Gbit/s).",
             "A device that is removed ends its series; nothing is summed, so no counter goes down.",
             "Upstream's names sum all devices of a namespace but lo, as upstream does.",
         ],
@@ -46,16 +54,27 @@ public sealed class NetDevProbe(ProcNet net, TimeProvider? clock = null) : Metri
     /// <inheritdoc />
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
-        _lease = net.Namespaces.Acquire();
-        return ValueTask.FromResult<string?>("procfs");
+        string? problem = null;
+        foreach (ISampleSource<NetDevRecord> source in _richer)
+        {
+            string? why = source.TryStart();
+            if (why is null)
+            {
+                _source = source;
+                return ValueTask.FromResult<string?>(source.Name);
+            }
+            problem ??= $"{source.Name}: {why}";
+        }
+        _source = _files;
+        _ = _files.TryStart();
+        return ValueTask.FromResult<string?>(problem is null ? _files.Name : $"{_files.Name} ({problem})");
     }
 
     /// <inheritdoc />
     protected override ValueTask OnStopAsync()
     {
-        _namespaces.Dispose();
-        _lease?.Dispose();
-        _lease = null;
+        _source?.Stop();
+        _source = null;
         return ValueTask.CompletedTask;
     }
 
@@ -63,34 +82,6 @@ public sealed class NetDevProbe(ProcNet net, TimeProvider? clock = null) : Metri
     protected override void Read(SampleBatch<NetDevRecord> batch)
     {
         net.Namespaces.NoteHidden(batch);
-        foreach (NetDevices devices in _namespaces.For(net.Namespaces.Current))
-        {
-            NetFileOutcome outcome = devices.File.Read(_buffer, singleRecord: false, out ReadOnlySpan<byte> text);
-            if (outcome == NetFileOutcome.Ok) outcome = Read(batch, devices, text);
-            batch.Note(outcome, devices.File);
-        }
-    }
-
-    private NetFileOutcome Read(SampleBatch<NetDevRecord> batch, NetDevices devices, ReadOnlySpan<byte> text)
-    {
-        int before = batch.Count;
-        var line = new NetDevCursor(text, _header);
-        devices.Begin();
-        while (line.MoveNext(_fields))
-        {
-            if (devices.Meet(line.Name) is not { } device) continue;
-            ref NetDevRecord record = ref batch.Add(device.Subject);
-            _fields.CopyTo(MemoryMarshal.CreateSpan(ref record.ReceivedBytes, _fields.Length));
-            record.IsLoopback = device.IsLoopback;
-        }
-        if (line.Fault.Kind == Text.FaultKind.None)
-        {
-            devices.End();
-            devices.File.Understood();
-            return NetFileOutcome.Ok;
-        }
-        devices.Abandon();
-        while (batch.Count > before) batch.RemoveLast();
-        return devices.File.Malformed(line.Fault);
+        _source!.Read(batch);
     }
 }

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace KubeSkoop.Probes.Procfs;
 
-/// <summary>Traffic of one network device (net/core/net-procfs.c, dev_seq_printf_stats).</summary>
+/// <summary>
+/// Traffic and state of one network device. The first sixteen numbers are those of <c>/proc/net/dev</c> (net/core/net-procfs.c,
+/// dev_seq_printf_stats), whatever the source.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct NetDevRecord
 {
@@ -54,6 +57,27 @@ public struct NetDevRecord
     /// <summary>Compressed packets sent (SLIP, PPP). Unit: packets. Kernel: /proc/net/dev, Transmit compressed.</summary>
     public Reading SentCompressed;
 
+    /// <summary>Packets received on a device that takes none, such as the resting slave of a bond; not among <see cref="ReceiveDrops"/>. Unit: packets. Kernel: rtnl_link_stats64.rx_nohandler. Only with rtnetlink.</summary>
+    public Reading ReceivedForNobody;
+
+    /// <summary>Packets received for another host's link-layer address and dropped by IP. Unit: packets. Kernel: rtnl_link_stats64.rx_otherhost_dropped, 5.19. Only with rtnetlink.</summary>
+    public Reading ReceivedForOtherHosts;
+
+    /// <summary>RFC 2863: 0 unknown, 1 not present, 2 down, 3 lower layer down, 4 testing, 5 dormant, 6 up. Kernel: IFLA_OPERSTATE. Only with rtnetlink.</summary>
+    public Reading OperationalState;
+
+    /// <summary>How often the carrier came or went. Unit: changes. Kernel: IFLA_CARRIER_CHANGES. Only with rtnetlink.</summary>
+    public Reading CarrierChanges;
+
+    /// <summary>The largest packet. Unit: bytes. Kernel: IFLA_MTU. Only with rtnetlink.</summary>
+    public Reading Mtu;
+
+    /// <summary>How many packets the device's queue may hold; what a queueing discipline makes of it is its own affair. Unit: packets. Kernel: IFLA_TXQLEN. Only with rtnetlink.</summary>
+    public Reading TransmitQueueLength;
+
+    /// <summary>The speed the driver reports; absent when it knows none. Unit: bits per second. Kernel: ETHTOOL_GSET. Only with rtnetlink.</summary>
+    public Reading Speed;
+
     /// <summary>Whether the device is the loopback device; its traffic never leaves the namespace.</summary>
     public bool IsLoopback;
 
@@ -76,6 +100,13 @@ public struct NetDevRecord
         { "kubeskoop.netdev.collisions", MetricKind.Counter, "{collision}", "Collisions while sending.", static (in NetDevRecord r) => r.Collisions },
         { "kubeskoop.netdev.carrier_errors", MetricKind.Counter, "{packet}", "Packets not sent because of the carrier, aborts, the window or the heartbeat.", static (in NetDevRecord r) => r.CarrierErrors },
         { "kubeskoop.netdev.sent_compressed", MetricKind.Counter, "{packet}", "Compressed packets sent (SLIP, PPP).", static (in NetDevRecord r) => r.SentCompressed },
+        { "kubeskoop.netdev.received_for_nobody", MetricKind.Counter, "{packet}", "Packets received on a device that takes none, such as the resting slave of a bond.", static (in NetDevRecord r) => r.ReceivedForNobody },
+        { "kubeskoop.netdev.received_for_other_hosts", MetricKind.Counter, "{packet}", "Packets received for another host's link-layer address and dropped by IP.", static (in NetDevRecord r) => r.ReceivedForOtherHosts },
+        { "kubeskoop.netdev.operational_state", MetricKind.Gauge, "1", "RFC 2863: 0 unknown, 1 not present, 2 down, 3 lower layer down, 4 testing, 5 dormant, 6 up.", static (in NetDevRecord r) => r.OperationalState },
+        { "kubeskoop.netdev.carrier_changes", MetricKind.Counter, "{change}", "How often the carrier came or went.", static (in NetDevRecord r) => r.CarrierChanges },
+        { "kubeskoop.netdev.mtu", MetricKind.Gauge, "By", "The largest packet.", static (in NetDevRecord r) => r.Mtu },
+        { "kubeskoop.netdev.transmit_queue_length", MetricKind.Gauge, "{packet}", "How many packets the device's queue may hold.", static (in NetDevRecord r) => r.TransmitQueueLength },
+        { "kubeskoop.netdev.speed", MetricKind.Gauge, "bit/s", "The speed the driver reports.", static (in NetDevRecord r) => r.Speed },
     };
 
     /// <summary>Field by field, the columns of the file: first the half <c>Receive</c>, then <c>Transmit</c>.</summary>

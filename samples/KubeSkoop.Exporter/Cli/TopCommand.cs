@@ -1,0 +1,111 @@
+using System.Globalization;
+using System.Text.Json;
+using KubeSkoop.Probes.Netlink;
+
+namespace KubeSkoop.Exporter.Cli;
+
+/// <summary><c>--top</c> cannot be answered. The message is for people.</summary>
+internal sealed class TopException(string message) : Exception(message);
+
+/// <summary><c>sample tcpsummary --top N</c>: the sockets with the fullest queues and whose they are.</summary>
+internal static class TopCommand
+{
+    internal const int Most = 1000;
+
+    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, int count, string? netns, bool json, CancellationToken cancellationToken)
+    {
+        if (count is < 1 or > Most) throw new TopException($"--top {count}: it must be between 1 and {Most}.");
+        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        var manager = services.GetRequiredService<IProbeManager>();
+        if (manager.Find(name) is not TcpSummaryProbe)
+        {
+            if (manager.Find(name) is null) throw new UnknownProbeException(name, manager.Probes.Select(static p => p.Descriptor.Name));
+            throw new TopException($"--top is for the probe {TcpSummaryProbe.About.Name}; the probe {name} has no single sockets to show.");
+        }
+        await using ProbeLease lease = await manager.StartAsync(name, null, cancellationToken);
+        NetworkNamespace? only = null;
+        if (netns is not null)
+        {
+            var source = services.GetRequiredService<INetworkNamespaceSource>();
+            uint inode = new NamespaceChoice(source, configuration).Resolve(netns, []);
+            only = source.Current.FirstOrDefault(n => n.Inode == inode);
+        }
+        DateTimeOffset taken = host.Clock.GetUtcNow();
+        TcpTop top = ((TcpSummaryProbe)lease.Probe).Top(count, only);
+        if (json) WriteJson(host.Output, taken, top);
+        else WriteTables(host, top);
+        if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some namespaces are missing: {Metrics.SafeText.Clean(problem)}");
+        return ExitCodes.Ok;
+    }
+
+    private static void WriteTables(CliHost host, TcpTop top)
+    {
+        if (top.Connections.Count == 0) host.Output.WriteLine("No connection has anything in its queues.");
+        else Write(host, top.Connections, "Receive queue", "Send queue", static s => s.Remote.ToString());
+        if (top.Listeners.Count == 0) return;
+        host.Output.WriteLine();
+        Write(host, top.Listeners, "Accept queue", "Limit", static _ => "-");
+    }
+
+    private static void Write(CliHost host, IReadOnlyList<TcpSocketInfo> sockets, string first, string second, Func<TcpSocketInfo, string> remote)
+    {
+        var table = new TextTable("Namespace", "Pod", "State", first, second, "Local", "Remote", "Process", "Command");
+        foreach (TcpSocketInfo socket in sockets)
+        {
+            table.Add(socket.Namespace.Pod?.Namespace ?? socket.Namespace.DisplayName, socket.Namespace.Pod?.Name ?? "-", NameOf(socket.State), Number(socket.ReceiveQueue), Number(socket.SendQueue),
+                socket.Local.ToString(), remote(socket), socket.ProcessId?.ToString(CultureInfo.InvariantCulture) ?? "-", socket.Command ?? "-");
+        }
+        table.Write(host);
+    }
+
+    private static void WriteJson(TextWriter output, DateTimeOffset taken, TcpTop top) => JsonOutput.Write(output, json =>
+    {
+        json.WriteString("probe", TcpSummaryProbe.About.Name);
+        json.WriteString("taken", taken);
+        WriteJson(json, "connections", "receive_queue", "send_queue", top.Connections);
+        WriteJson(json, "listeners", "accept_queue", "accept_queue_limit", top.Listeners);
+    });
+
+    private static void WriteJson(Utf8JsonWriter json, string key, string first, string second, IReadOnlyList<TcpSocketInfo> sockets)
+    {
+        json.WriteStartArray(key);
+        foreach (TcpSocketInfo socket in sockets)
+        {
+            json.WriteStartObject();
+            json.WriteNumber("netns", socket.Namespace.Inode);
+            json.WriteString("namespace", socket.Namespace.Pod?.Namespace ?? socket.Namespace.DisplayName);
+            json.WriteString("pod", socket.Namespace.Pod?.Name);
+            json.WriteString("state", NameOf(socket.State));
+            json.WriteNumber(first, socket.ReceiveQueue);
+            json.WriteNumber(second, socket.SendQueue);
+            json.WriteString("local", socket.Local.ToString());
+            if (socket.State != TcpState.Listen) json.WriteString("remote", socket.Remote.ToString());
+            json.WriteNumber("inode", socket.Inode);
+            json.WriteNumber("uid", socket.UserId);
+            if (socket.ProcessId is { } pid) json.WriteNumber("pid", pid);
+            else json.WriteNull("pid");
+            json.WriteString("command", socket.Command);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
+
+    private static string Number(uint number) => number.ToString(CultureInfo.InvariantCulture);
+
+    // As the kernel's sources and the metrics have it.
+    private static string NameOf(TcpState state) => state switch
+    {
+        TcpState.Established => "ESTABLISHED",
+        TcpState.SynSent => "SYN_SENT",
+        TcpState.SynReceived or TcpState.NewSynReceived => "SYN_RECV",
+        TcpState.FinWait1 => "FIN_WAIT1",
+        TcpState.FinWait2 => "FIN_WAIT2",
+        TcpState.TimeWait => "TIME_WAIT",
+        TcpState.Close => "CLOSE",
+        TcpState.CloseWait => "CLOSE_WAIT",
+        TcpState.LastAck => "LAST_ACK",
+        TcpState.Listen => "LISTEN",
+        TcpState.Closing => "CLOSING",
+        _ => "-",
+    };
+}
