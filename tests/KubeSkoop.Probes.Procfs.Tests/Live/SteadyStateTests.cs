@@ -29,6 +29,20 @@ public sealed class SteadyStateTests
         Assert.True(counter.Rows > 0);
     }
 
+    // No module here to have it live, so on a tree of files.
+    [Fact]
+    public async Task Collecting_IPVS_allocates_nothing()
+    {
+        using var proc = new FakeProc();
+        foreach (int pid in (int[])[1, 20]) proc.AddProcess(pid, (uint)pid + 100).Write(FakeProc.Of(pid, "net/ip_vs_stats"), Fixture.Bytes(Fixture.Named("proc/net/ip_vs_stats")[0]));
+        var options = new ProcfsOptions { HostProc = proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
+        options.NamespaceDirectories.Clear();
+        await using IpvsProbe probe = await IpvsProbe.StartNewAsync(options);
+        var batch = new SampleBatch<IpvsRecord>();
+        Check.Quiet(() => probe.Sample(batch));
+        Assert.Equal(2, batch.Count);
+    }
+
     // Other processes of the machine come and go, and each that is new is remembered; so the least of several samples counts.
     [LiveTheory(Needs.NetNs)]
     [InlineData("fd")]
