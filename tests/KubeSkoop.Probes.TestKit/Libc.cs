@@ -1,4 +1,5 @@
 using System.ComponentModel;
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 
 namespace KubeSkoop.Probes.TestKit;
@@ -6,12 +7,47 @@ namespace KubeSkoop.Probes.TestKit;
 internal static partial class Libc
 {
     private const int CloneNewNet = 0x40000000; // include/uapi/linux/sched.h
+    private const int CloseOnExec = 0x80000;    // include/uapi/asm-generic/fcntl.h
 
     /// <summary>Moves the calling thread, and only it, into a network namespace. It must end there.</summary>
     internal static void EnterNetworkNamespace(SafeHandle handle)
     {
         if (SetNs(handle, CloneNewNet) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), "setns into the test's network namespace failed");
     }
+
+    /// <summary>Changes the user and group of the calling thread, and only of it, and drops its other groups. It must end there.</summary>
+    // libc's own functions change all threads of the process; the system calls change one.
+    internal static void BecomeUser(int id)
+    {
+        bool arm = RuntimeInformation.ProcessArchitecture == Architecture.Arm64;
+        if (Syscall(arm ? 159 : 116, 0, 0, 0) != 0        // setgroups
+            || Syscall(arm ? 149 : 119, id, id, id) != 0  // setresgid
+            || Syscall(arm ? 147 : 117, id, id, id) != 0) // setresuid
+            throw new Win32Exception(Marshal.GetLastPInvokeError(), $"The thread cannot become user {id}");
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint Syscall(nint number, nint first, nint second, nint third);
+
+    /// <summary>A socket of a protocol that .NET does not know.</summary>
+    internal static Socket OpenSocket(int family, int type, int protocol)
+    {
+        int descriptor = CreateSocket(family, type | CloseOnExec, protocol);
+        return descriptor >= 0
+            ? new Socket(new SafeSocketHandle(descriptor, ownsHandle: true))
+            : throw new Win32Exception(Marshal.GetLastPInvokeError(), $"There is no socket of family {family}, type {type} and protocol {protocol}");
+    }
+
+    [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
+    private static partial int CreateSocket(int family, int type, int protocol);
+
+    /// <summary>The number of a device in the calling thread's network namespace.</summary>
+    internal static uint IndexOf(string device) => IfNameToIndex(device) is not 0 and var index
+        ? index
+        : throw new Win32Exception(Marshal.GetLastPInvokeError(), $"There is no device '{device}' here");
+
+    [LibraryImport("libc", EntryPoint = "if_nametoindex", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial uint IfNameToIndex(string device);
 
     [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
     private static partial int SetNs(SafeHandle fd, int type);

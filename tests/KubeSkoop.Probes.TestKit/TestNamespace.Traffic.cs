@@ -9,11 +9,12 @@ public sealed partial class TestNamespace
 {
     private static readonly TimeSpan TrafficTimeout = TimeSpan.FromSeconds(10);
 
-    /// <summary>Sends datagrams from a socket of their own; nobody need listen.</summary>
-    public Task SendUdpAsync(int count, IPEndPoint to, int size = 8) => RunAsync(() =>
+    /// <summary>Sends datagrams from a socket of their own; nobody need listen. Fragmented on the way out where they are too large for the device.</summary>
+    public Task SendUdpAsync(int count, IPEndPoint to, int size = 8, short hops = 64, bool fragment = true) => RunAsync(() =>
     {
         ArgumentNullException.ThrowIfNull(to);
-        using var socket = new Socket(to.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+        using var socket = new Socket(to.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { Ttl = hops };
+        if (to.AddressFamily == AddressFamily.InterNetwork) socket.DontFragment = !fragment;
         byte[] payload = new byte[size];
         // Unconnected: an ICMP answer to one datagram must not make the next send fail instead of sending.
         for (int i = 0; i < count; i++) socket.SendTo(payload, to);
@@ -37,6 +38,9 @@ public sealed partial class TestNamespace
         socket.Listen(backlog);
         return socket;
     });
+
+    /// <summary>A socket inside for Multipath TCP over IPv4, neither bound nor connected.</summary>
+    public Task<Socket> OpenMptcpAsync() => RunAsync(static () => Libc.OpenSocket(2, 1, 262)); // AF_INET, SOCK_STREAM, IPPROTO_MPTCP: include/uapi/linux/in.h
 
     /// <summary>A TCP connection from inside.</summary>
     /// <exception cref="SocketException">Nobody listens.</exception>
@@ -139,6 +143,29 @@ public sealed partial class TestNamespace
         }
     });
 
+    /// <summary>Sends Ethernet frames as they are, see <see cref="Frames"/>. The left side of a pair may do so.</summary>
+    public Task SendFramesAsync(string device, params byte[][] frames) => RunAsync(() =>
+    {
+        ArgumentNullException.ThrowIfNull(frames);
+        using var socket = new Socket(AddressFamily.Packet, SocketType.Raw, ProtocolType.Unspecified);
+        var to = new DeviceEndPoint(Libc.IndexOf(device));
+        foreach (byte[] frame in frames) socket.SendTo(frame, to);
+    });
+
+    // struct sockaddr_ll, include/uapi/linux/if_packet.h: only the device matters for a whole frame.
+    private sealed class DeviceEndPoint(uint index) : EndPoint
+    {
+        public override AddressFamily AddressFamily => AddressFamily.Packet;
+
+        public override SocketAddress Serialize()
+        {
+            var address = new SocketAddress(AddressFamily.Packet, 20);
+            byte[] bytes = BitConverter.GetBytes(index);
+            for (int i = 0; i < bytes.Length; i++) address[4 + i] = bytes[i];
+            return address;
+        }
+    }
+
     private static void ReceiveExactly(Socket socket, int bytes)
     {
         byte[] buffer = new byte[bytes];
@@ -155,7 +182,7 @@ public sealed partial class TestNamespace
         if (socket.Receive(new byte[1]) != 0) throw new InvalidOperationException("The other side sent more than was agreed.");
     }
 
-    private static ushort Checksum(ReadOnlySpan<byte> data)
+    internal static ushort Checksum(ReadOnlySpan<byte> data)
     {
         uint sum = 0;
         for (int i = 0; i < data.Length; i += 2) sum += BinaryPrimitives.ReadUInt16BigEndian(data[i..]);

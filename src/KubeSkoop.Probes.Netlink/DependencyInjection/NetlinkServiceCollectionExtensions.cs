@@ -1,6 +1,4 @@
-using KubeSkoop.Probes;
 using KubeSkoop.Probes.Netlink;
-using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -13,9 +11,7 @@ public static class NetlinkServiceCollectionExtensions
     public static IProbesBuilder AddNetlink(this IProbesBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        builder.Services.TryAddSingleton<ProcNamespaceSource>();
-        builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
-        builder.Services.TryAddSingleton<ProcNet>();
+        builder.AddProcNet();
         builder.Services.TryAddSingleton<NetlinkSockets>();
         builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));

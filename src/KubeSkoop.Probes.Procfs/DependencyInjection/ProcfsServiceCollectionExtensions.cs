@@ -12,11 +12,9 @@ public static class ProcfsServiceCollectionExtensions
     public static IProbesBuilder AddProcfs(this IProbesBuilder builder, Action<ProcfsOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        builder.AddProbeOptions(ProcfsOptions.SectionName, static (section, options) => section.Bind(options), configure);
+        builder.AddProcNet();
+        if (configure is not null) builder.Services.Configure(configure);
         builder.AddProbeOptions<FdOptions>(FdOptions.SectionName, static (section, options) => section.Bind(options));
-        builder.Services.TryAddSingleton<ProcNamespaceSource>();
-        builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
-        builder.Services.TryAddSingleton<ProcNet>();
         return builder
             .AddProbe<SockProbe>()
             .AddProbe<TcpProbe>()
@@ -30,5 +28,15 @@ public static class ProcfsServiceCollectionExtensions
             .AddProbe<IpvsProbe>()
             .AddProbe<FdProbe>()
             .AddProbe<IoProbe>();
+    }
+
+    /// <summary>Adds the network namespace discovery and its settings, once, whichever packages ask for it.</summary>
+    internal static void AddProcNet(this IProbesBuilder builder)
+    {
+        if (builder.Services.Any(static s => s.ServiceType == typeof(ProcNet))) return;
+        builder.AddProbeOptions<ProcfsOptions>(ProcfsOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.Services.AddSingleton<ProcNet>();
+        builder.Services.TryAddSingleton<ProcNamespaceSource>();
+        builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
     }
 }

@@ -23,6 +23,16 @@ public abstract class NetTableProbe<TRecord> : MetricProbe<TRecord>
     }
 
     /// <inheritdoc />
+    protected sealed override void Read(SampleBatch<TRecord> batch)
+    {
+        _tables[0].Namespaces.NoteHidden(batch); // first: what else is wrong says more
+        ReadTables(batch);
+    }
+
+    /// <summary>Adds a row for each namespace to the empty <paramref name="batch"/>; see <see cref="MetricProbe{TRecord}.Read"/>.</summary>
+    private protected abstract void ReadTables(SampleBatch<TRecord> batch);
+
+    /// <inheritdoc />
     protected override ValueTask OnStopAsync()
     {
         while (_acquired > 0) _tables[--_acquired].Release();

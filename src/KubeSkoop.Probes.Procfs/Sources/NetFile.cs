@@ -83,13 +83,13 @@ internal sealed class NetFile(ProcNamespaceSource source, NetworkNamespace ns, s
         }
         _readsUntilOpen = ReadsBetweenOpens;
         _outcome = why == Errno.NoEntry ? NetFileOutcome.Absent : NetFileOutcome.Denied; // absent: IPv6 off, module not loaded
-        Problem = why == Errno.NoEntry ? null : Describe(why.Describe());
+        Problem = why == Errno.NoEntry ? null : Describe(why == Errno.NotPermitted ? "EPERM, CAP_SYS_ADMIN is missing to enter it" : why.Describe());
         return false;
     }
 
-    private string Describe(string why) => sysctl
-        ? $"/proc/sys/{file} of {ns}: {why}"
-        : string.Create(CultureInfo.InvariantCulture, $"/proc/{ns.ProcessId}/net/{file} of {ns}: {why}");
+    private string Describe(string why) => sysctl ? $"/proc/sys/{file} of {ns}: {why}"
+        : ns.ProcessId is { } pid ? string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/net/{file} of {ns}: {why}")
+        : $"/proc/net/{file} of {ns}: {why}";
 }
 
 internal enum NetFileOutcome : byte

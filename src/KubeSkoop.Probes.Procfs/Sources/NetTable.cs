@@ -27,6 +27,8 @@ internal sealed class NetTable : IDisposable
 
     internal ITableLayout Layout { get; }
 
+    internal ProcNamespaceSource Namespaces => _source;
+
     /// <summary>Held while rows are asked for and their slots are used.</summary>
     internal Lock Gate { get; } = new();
 

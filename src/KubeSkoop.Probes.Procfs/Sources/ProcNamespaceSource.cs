@@ -30,6 +30,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private bool _pidNumbersAreOurs;
     private uint _ownInode;
     private int _leases;
+    private string? _hiddenProblem;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
     public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
@@ -65,6 +66,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 
     /// <summary>Names the pods.</summary>
     internal IPodResolver Resolver => _resolver;
+
+    /// <summary>Notes, once for a sample, that the kernel hides processes, and so perhaps namespaces: nothing is missing silently.</summary>
+    internal void NoteHidden<TRecord>(SampleBatch<TRecord> batch)
+        where TRecord : struct
+    {
+        if (DeniedProcesses > 0) batch.Skip(SkipReason.Denied, _hiddenProblem);
+    }
 
     /// <inheritdoc />
     public IDisposable Acquire()
@@ -244,7 +252,6 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private List<NetworkNamespace>? Look()
     {
         _sightings.Clear();
-        DeniedProcesses = 0;
         LookAtProcesses(_proc!);
         foreach (string directory in _options.NamespaceDirectories) LookAtMounts(directory);
 
@@ -329,6 +336,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private void LookAtProcesses(SafeFileHandle proc)
     {
         Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        int denied = 0;
         var entries = new DirectoryCursor(proc, _directoryBuffer);
         while (entries.MoveNext())
         {
@@ -336,13 +344,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             uint inode = ReadNamespaceLink(proc, new NulPath(path).Append(entries.Name).Append("/ns/net"u8).Terminate(), out Errno error);
             if (inode == 0)
             {
-                if (error is Errno.AccessDenied or Errno.NotPermitted) DeniedProcesses++;
+                if (error is not (Errno.AccessDenied or Errno.NotPermitted)) continue;
+                denied++;
+                _hiddenProblem ??= $"{HostProc}/<pid>/ns/net of other users' processes: {error.Describe()}; network namespaces may be missing";
                 continue;
             }
             ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
             if (seen.LowestPid is null || pid < seen.LowestPid) seen.LowestPid = pid;
             if (_known.TryGetValue(inode, out Known? known) && known.Namespace.ProcessId == pid) seen.AnchorSeen = true;
         }
+        DeniedProcesses = denied;
     }
 
     private void LookAtMounts(string directory)

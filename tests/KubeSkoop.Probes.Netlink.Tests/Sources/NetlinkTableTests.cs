@@ -133,6 +133,20 @@ public class NetlinkTableTests
         Assert.Equal(2, opens);
     }
 
+    [LiveFact]
+    public void A_family_the_kernel_lacks_is_denied_and_named()
+    {
+        var source = new FakeNamespaceSource { Opener = static _ => File.OpenHandle("/proc/self/ns/net") };
+        source.Add(TestNamespace.OwnInode, isHost: true);
+        using var table = new NetlinkTable(source, (NetlinkProtocol)27, _settings); // no kernel has had one of this number
+        table.Acquire();
+        NamespaceSocket slot = table.Current[0];
+
+        Assert.Null(slot.TryOpen(out SkipReason reason));
+        Assert.Equal(SkipReason.Denied, reason);
+        Assert.EndsWith(": EPROTONOSUPPORT, the kernel was built without this netlink family, or its module is not loaded", slot.Problem, StringComparison.Ordinal);
+    }
+
     [LiveFact(Needs.Root)]
     public async Task Our_own_namespace_needs_no_capability_to_be_entered()
     {

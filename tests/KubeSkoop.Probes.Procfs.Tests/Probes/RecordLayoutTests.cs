@@ -105,6 +105,75 @@ public sealed class RecordLayoutTests
         ReadsAll(IoRecord.Metrics);
     }
 
+    [Fact]
+    public void Upstreams_names_are_those_of_the_kernels_columns()
+    {
+        UpstreamIs(TcpRecord.Metrics, "kubeskoop_tcp_", [.. TcpRecord.Columns.Columns]);
+        UpstreamIs(UdpRecord.Metrics, "kubeskoop_udp_", [.. UdpRecord.Columns.Columns]);
+        UpstreamIs(IpRecord.Metrics, "kubeskoop_ip_", [.. IpRecord.Columns.Columns, .. IpRecord.ExtendedColumns.Columns]);
+        UpstreamIs(TcpExtRecord.Metrics, "kubeskoop_tcpext_", [.. TcpExtRecord.Columns.Columns]);
+        UpstreamIs(IpvsRecord.Metrics, "kubeskoop_ipvs_", ["connections", "incomingpackets", "outgoingpackets", "incomingbytes", "outgoingbytes"]);
+        UpstreamIs(IoRecord.Metrics, "kubeskoop_io_", ["", "", "readsyscall", "writesyscall", "readbytes", "writebytes", ""]);
+        UpstreamIs(NetDevRecord.Metrics, "kubeskoop_netdev_",
+            ["rxbytes", "rxpackets", "rxerrors", "rxdropped", "", "", "", "", "txbytes", "txpackets", "txerrors", "txdropped", "", "", "", ""]);
+    }
+
+    // The names and the numbers of one record, one field at a time: what upstream calls by a column must read that column's field.
+    private static void UpstreamIs<TRecord>(MetricTable<TRecord> metrics, string prefix, string[] columns)
+        where TRecord : struct
+    {
+        FieldInfo[] fields = FieldsOf<TRecord>();
+        int named = 0;
+        for (int i = 0; i < columns.Length; i++)
+        {
+            object boxed = default(TRecord);
+            fields[i].SetValue(boxed, new Reading(7));
+            var record = (TRecord)boxed;
+            foreach (Metric<TRecord> metric in metrics.Upstream)
+            {
+                MetricValue value = metric.ReadUpstream!(in record);
+                if (value.Kind == MetricValueKind.Absent) continue;
+                Assert.Equal((prefix + columns[i].ToLowerInvariant(), 7ul), (metric.UpstreamName, value.UInt64));
+                named++;
+            }
+        }
+        Assert.Equal(metrics.Upstream.Count, named);
+    }
+
+    [Fact]
+    public void Metrics_are_called_as_the_fields_they_read()
+    {
+        var odd = new List<string>();
+        Odd(TcpRecord.Metrics, "tcp", odd);
+        Odd(UdpRecord.Metrics, "udp", odd);
+        Odd(IpRecord.Metrics, "ip", odd);
+        Odd(IcmpRecord.Metrics, "icmp", odd);
+        Odd(TcpExtRecord.Metrics, "tcpext", odd);
+        Odd(SockRecord.Metrics, "sock", odd);
+        Odd(NetDevRecord.Metrics, "netdev", odd);
+        Odd(SoftnetRecord.Metrics, "softnet", odd);
+        Odd(IpvsRecord.Metrics, "ipvs", odd);
+        Odd(FdRecord.Metrics, "fd", odd);
+        Odd(IoRecord.Metrics, "io", odd);
+        // Where the field's name says more, since in code no probe's name stands before it.
+        Assert.Equal(["kubeskoop.sock.used reads SocketsUsed", "kubeskoop.sock.tcp_time_wait_limit reads TimeWaitLimit", "kubeskoop.fd.open reads OpenDescriptors"], odd);
+    }
+
+    private static void Odd<TRecord>(MetricTable<TRecord> metrics, string probe, List<string> odd)
+        where TRecord : struct
+    {
+        foreach (FieldInfo field in FieldsOf<TRecord>())
+        {
+            object boxed = default(TRecord);
+            field.SetValue(boxed, new Reading(7));
+            var record = (TRecord)boxed;
+            string name = metrics.Single(m => m.Read!(in record).Kind != MetricValueKind.Absent).Name;
+            if (Plain(name) != Plain($"kubeskoop.{probe}.{field.Name}")) odd.Add($"{name} reads {field.Name}");
+        }
+
+        static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).ToLowerInvariant();
+    }
+
     // Sets one field at a time: exactly the metrics of that field may show a number.
     private static void ReadsAll<TRecord>(MetricTable<TRecord> metrics)
         where TRecord : struct

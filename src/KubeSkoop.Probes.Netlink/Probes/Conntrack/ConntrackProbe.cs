@@ -118,6 +118,8 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         _fault = null;
+        _malformedNotices = 0;
+        _malformedReported = 0;
         _table.Acquire();
         _acquired = true;
         TryOut();

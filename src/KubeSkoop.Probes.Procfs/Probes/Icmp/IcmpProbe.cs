@@ -36,8 +36,7 @@ public sealed class IcmpProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
     public static Task<IcmpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new IcmpProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<IcmpRecord> batch)
+    private protected override void ReadTables(SampleBatch<IcmpRecord> batch)
     {
         Read(batch, net.Snmp, IcmpRecord.Columns, IpVersion.IPv4);
         Read(batch, net.Snmp6, IcmpRecord.Columns6, IpVersion.IPv6);

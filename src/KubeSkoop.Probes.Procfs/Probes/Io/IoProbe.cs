@@ -60,7 +60,8 @@ public sealed class IoProbe(ProcNet net, TimeProvider? clock = null) : MetricPro
         _processes.Acquire();
         _acquired = true;
         using SafeFileHandle proc = net.Namespaces.OpenProc();
-        if (Libc.ReadOnce(proc, "self/io\0"u8, _text, out Errno error) > 0) return ValueTask.FromResult<string?>("procfs");
+        // Refused is not absent: a process with capabilities from its file may not even read its own, and yet others'.
+        if (Libc.ReadOnce(proc, "self/io\0"u8, _text, out Errno error) > 0 || error != Errno.NoEntry) return ValueTask.FromResult<string?>("procfs");
         throw new ProbeUnavailableException(About.Name, $"cannot read {net.Namespaces.HostProc}/self/io", error.Describe(),
             "Use a kernel with CONFIG_TASK_IO_ACCOUNTING, or disable this probe.");
     }

@@ -36,8 +36,7 @@ public sealed class IpProbe(ProcNet net, TimeProvider? clock = null) : NetTableP
     public static Task<IpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new IpProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<IpRecord> batch)
+    private protected override void ReadTables(SampleBatch<IpRecord> batch)
     {
         ReadIPv4(batch);
         ReadIPv6(batch);

@@ -48,8 +48,7 @@ public sealed class IpvsProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
             "Load it with 'modprobe ip_vs' if this node is to use IPVS, or disable this probe.");
     }
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<IpvsRecord> batch)
+    private protected override void ReadTables(SampleBatch<IpvsRecord> batch)
     {
         lock (_stats.Gate)
         {

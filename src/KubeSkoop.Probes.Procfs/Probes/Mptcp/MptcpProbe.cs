@@ -40,8 +40,7 @@ public sealed class MptcpProbe(ProcNet net, TimeProvider? clock = null) : NetTab
     public static Task<MptcpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new MptcpProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<MptcpRecord> batch)
+    private protected override void ReadTables(SampleBatch<MptcpRecord> batch)
     {
         lock (_netstat.Gate)
         {

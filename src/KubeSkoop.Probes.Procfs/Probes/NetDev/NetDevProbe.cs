@@ -62,6 +62,7 @@ public sealed class NetDevProbe(ProcNet net, TimeProvider? clock = null) : Metri
     /// <inheritdoc />
     protected override void Read(SampleBatch<NetDevRecord> batch)
     {
+        net.Namespaces.NoteHidden(batch);
         foreach (NetDevices devices in _namespaces.For(net.Namespaces.Current))
         {
             NetFileOutcome outcome = devices.File.Read(_buffer, singleRecord: false, out ReadOnlySpan<byte> text);

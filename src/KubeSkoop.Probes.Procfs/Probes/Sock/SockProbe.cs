@@ -70,8 +70,7 @@ public sealed class SockProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
         return base.OnStopAsync();
     }
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<SockRecord> batch)
+    private protected override void ReadTables(SampleBatch<SockRecord> batch)
     {
         NetTable sockstat = net.Sockstat, sockstat6 = net.Sockstat6;
         int offset = sockstat.Layout.OffsetOf(SockRecord.Columns);

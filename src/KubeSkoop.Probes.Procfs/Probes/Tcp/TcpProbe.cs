@@ -32,8 +32,7 @@ public sealed class TcpProbe(ProcNet net, TimeProvider? clock = null) : NetTable
     public static Task<TcpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new TcpProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<TcpRecord> batch)
+    private protected override void ReadTables(SampleBatch<TcpRecord> batch)
     {
         lock (_snmp.Gate)
         {

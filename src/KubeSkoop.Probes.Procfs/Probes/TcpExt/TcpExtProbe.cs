@@ -43,8 +43,7 @@ public sealed class TcpExtProbe(ProcNet net, TimeProvider? clock = null) : NetTa
     public static Task<TcpExtProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new TcpExtProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<TcpExtRecord> batch)
+    private protected override void ReadTables(SampleBatch<TcpExtRecord> batch)
     {
         lock (_netstat.Gate)
         {

@@ -31,8 +31,7 @@ public sealed class UdpProbe(ProcNet net, TimeProvider? clock = null) : NetTable
     public static Task<UdpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
         ProcNet.StartAsync(options, static net => new UdpProbe(net), cancellationToken);
 
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<UdpRecord> batch)
+    private protected override void ReadTables(SampleBatch<UdpRecord> batch)
     {
         Read(batch, net.Snmp, UdpRecord.Columns, IpVersion.IPv4);
         Read(batch, net.Snmp6, UdpRecord.Columns6, IpVersion.IPv6);

@@ -1,3 +1,4 @@
+using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -24,6 +25,32 @@ public sealed class ConntrackOptionsTests
         Assert.True(probe.Options.Entries);
         Assert.Equal((6, TimeSpan.FromMinutes(5)), (probe.Options.EntriesProtocol, probe.Options.EntriesInterval));
         Assert.Equal(new ConntrackOptions().CheckInterval, probe.Options.CheckInterval);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Namespaces_are_found_as_the_procfs_settings_say_in_any_order_of_packages(bool netlinkFirst)
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton<IConfiguration>(new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["KubeSkoop:Probes:Procfs:HostProc"] = "/host/proc",
+            ["KubeSkoop:Probes:Procfs:NamespaceDirectories:0"] = "/host/netns",
+            ["KubeSkoop:Probes:Procfs:MaxNamespaces"] = "7",
+        }).Build());
+        IProbesBuilder builder = services.AddKubeSkoopProbes();
+        if (netlinkFirst) builder.AddNetlink();
+        builder.AddProcfs(static o => o.MaxNamespaces = 8);
+        if (!netlinkFirst) builder.AddNetlink();
+        await using ServiceProvider provider = services.BuildServiceProvider();
+
+        ProcfsOptions options = provider.GetRequiredService<IOptions<ProcfsOptions>>().Value;
+
+        Assert.Equal(("/host/proc", 8), (options.HostProc, options.MaxNamespaces));
+        Assert.Equal(["/run/netns", "/host/netns"], options.NamespaceDirectories);
+        Assert.Same(provider.GetRequiredService<INetworkNamespaceSource>(), provider.GetRequiredService<NetlinkSockets>().Namespaces);
+        Assert.Single(provider.GetServices<IProbe>(), static p => p.Descriptor.Name == "conntrack");
     }
 
     [Fact]
