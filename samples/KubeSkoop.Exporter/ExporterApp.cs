@@ -66,7 +66,9 @@ internal sealed class ExporterApp : IAsyncDisposable
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = 0;
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
-            kestrel.Limits.MaxConcurrentConnections = 256;
+            // Connections that say nothing must not keep a scrape out.
+            kestrel.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(75);
+            kestrel.Limits.MaxConcurrentConnections = 1024;
             if (options.Listen is "*" or "+") kestrel.ListenAnyIP(options.Port);
             else kestrel.Listen(options.ListenAddress()!, options.Port);
         });

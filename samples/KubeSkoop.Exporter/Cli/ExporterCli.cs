@@ -43,6 +43,13 @@ internal static class ExporterCli
         {
             return ExitCodes.Ok;
         }
+#pragma warning disable CA1031 // The last resort: a sentence and the documented exit code instead of a crash.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            host.Errors.WriteLine(SafeText.Clean($"{e.GetType().Name}: {e.Message}".ReplaceLineEndings(" ")));
+            return ExitCodes.Failed;
+        }
     }
 
     private static int? Explain(Exception e) => e switch

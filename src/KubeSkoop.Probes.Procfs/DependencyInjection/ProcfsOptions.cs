@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Where the procfs probes look.</summary>
@@ -18,13 +20,20 @@ public sealed class ProcfsOptions : ProbeOptions
     /// <summary>Most namespaces watched at a time; further ones are left out and reported. Default: 10,000.</summary>
     public int MaxNamespaces { get; set; } = 10_000;
 
+    // Paths are built in 512 bytes: one of these, and a name of 255 bytes.
+    private const int MostBytes = 200;
+
     /// <inheritdoc />
     public override IEnumerable<string> Validate()
     {
         if (!Path.IsPathRooted(HostProc)) yield return $"{SectionName}:{nameof(HostProc)} is '{HostProc}'; it must be an absolute path such as /proc.";
-        if (RefreshInterval < TimeSpan.FromMilliseconds(50)) yield return $"{SectionName}:{nameof(RefreshInterval)} is {RefreshInterval}; it must be 50 ms or longer.";
+        if (Encoding.UTF8.GetByteCount(HostProc) > MostBytes) yield return $"{SectionName}:{nameof(HostProc)} is too long; it must have {MostBytes} bytes or fewer.";
+        if (RefreshInterval < TimeSpan.FromMilliseconds(50) || RefreshInterval > TimeSpan.FromHours(1))
+            yield return $"{SectionName}:{nameof(RefreshInterval)} is {RefreshInterval}; it must lie between 00:00:00.050 and 01:00:00 (hours:minutes:seconds; a bare number means days).";
         if (MaxNamespaces < 1) yield return $"{SectionName}:{nameof(MaxNamespaces)} is {MaxNamespaces}; it must be 1 or more.";
         foreach (string directory in NamespaceDirectories)
             if (!Path.IsPathRooted(directory)) yield return $"{SectionName}:{nameof(NamespaceDirectories)} holds '{directory}'; it must be an absolute path.";
+        foreach (string directory in NamespaceDirectories)
+            if (Encoding.UTF8.GetByteCount(directory) > MostBytes) yield return $"{SectionName}:{nameof(NamespaceDirectories)} holds a path that is too long; it must have {MostBytes} bytes or fewer.";
     }
 }

@@ -30,6 +30,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private bool _pidNumbersAreOurs;
     private uint _ownInode;
     private int _leases;
+    private volatile string? _fault; // of the last look
     private string? _hiddenProblem;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
@@ -54,6 +55,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         get
         {
             int denied = DeniedProcesses, leftOut = LeftOut;
+            if (_fault is { } fault) return fault;
             if (denied == 0 && leftOut == 0) return null;
             string hidden = denied == 0 ? "" : $"The network namespaces of {denied} processes cannot be seen, and those they alone are in are missing: run with CAP_SYS_PTRACE.";
             string many = leftOut == 0 ? "" : $"{leftOut} network namespaces are left out: raise {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.MaxNamespaces)}, which is {_options.MaxNamespaces}.";
@@ -85,8 +87,25 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 _ownInode = ReadNamespaceLink(_proc, "self/ns/net\0"u8, out _);
                 _hostInode = HostInode(_proc);
                 _pidNumbersAreOurs = SelfIn(_proc) == Environment.ProcessId;
-                Look();
-                _watch = new Watch(this, _options.RefreshInterval);
+                try
+                {
+                    Look();
+                    if (_known.Count == 0 && DeniedProcesses == 0)
+                    {
+                        throw new ProbeUnavailableException("procfs", $"no process with a network namespace is in {HostProc}", "it seems to be no procfs",
+                            $"Mount the host's procfs there, or set {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.HostProc)}.");
+                    }
+                    _watch = new Watch(this, _options.RefreshInterval);
+                }
+                catch
+                {
+                    foreach (Known known in _known.Values) known.Dispose();
+                    _known.Clear();
+                    _proc.Dispose();
+                    _proc = null;
+                    Volatile.Write(ref _current, []);
+                    throw;
+                }
                 foreach (Known known in _known.Values) _watch.Add(known);
             }
             _leases++;
@@ -104,11 +123,27 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         lock (_gate)
         {
             if (_leases == 0 || (by is not null && by != _watch)) return;
+            _fault = null;
             ended = Look();
         }
         // Outside the lock: what is registered on the end takes locks of its own.
         if (ended is not null)
-            foreach (NetworkNamespace ns in ended) ns.End();
+            foreach (NetworkNamespace ns in ended) End(ns);
+    }
+
+    // What others have registered on the end must not end the watching, and with it the host's process.
+    private void End(NetworkNamespace ns)
+    {
+        try
+        {
+            ns.End();
+        }
+#pragma warning disable CA1031 // Whatever it is: it is somebody else's.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _fault = $"What was registered on the end of {ns} failed: {e.InnerException?.Message ?? e.Message}";
+        }
     }
 
     /// <inheritdoc />
@@ -196,7 +231,15 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             IsBackground = true,
             Name = "kubeskoop-setns",
         };
-        thread.Start();
+        try
+        {
+            thread.Start();
+        }
+        catch (OutOfMemoryException)
+        {
+            error = Errno.TooManyOpen; // what the runtime makes of a thread that cannot be started: here descriptors or threads are used up
+            return null;
+        }
         thread.Join();
         error = result;
         return opened;
@@ -324,7 +367,17 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
-        PodIdentity? pod = _resolver.Resolve(known.Namespace);
+        PodIdentity? pod = null;
+        try
+        {
+            pod = _resolver.Resolve(known.Namespace);
+        }
+#pragma warning disable CA1031 // A resolver is the host's own; it must not end the watching of all namespaces.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _fault ??= $"The pod resolver {_resolver.GetType().Name} failed: {e.Message}";
+        }
         if (pod is not null) known.Namespace.Update(known.Namespace.Facts with { Pod = pod });
     }
 
@@ -368,12 +421,20 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     {
         Span<byte> path = stackalloc byte[NulPath.MaxLength];
         using SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory, new NulPath(path).Append(directory).Terminate(), Libc.OpenDirectory, out Errno error);
-        if (error != Errno.None) return; // no directory, no bound namespaces
+        if (error == Errno.NoEntry) return; // no directory, no bound namespaces
+        if (error != Errno.None)
+        {
+            // Cannot be looked into just now: what was bound there is taken to be there still.
+            _fault = $"{directory}: {error.Describe()}";
+            foreach ((uint inode, Known bound) in _known)
+                if (bound.Binding is { } binding) CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _).Binding ??= binding;
+            return;
+        }
         if (!Libc.Stat(_proc!, "self/ns/net\0"u8, out Libc.FileStatus nsfs, out _)) return;
         var entries = new DirectoryCursor(handle, _directoryBuffer);
         while (entries.MoveNext())
         {
-            if (entries.Name is [(byte)'.', ..]) continue;
+            if (entries.Name is [(byte)'.'] or [(byte)'.', (byte)'.']) continue;
             // A name whose mount is gone is an ordinary file of another file system.
             ReadOnlySpan<byte> name = new NulPath(path).Append(entries.Name).Terminate();
             if (!Libc.Stat(handle, name, out Libc.FileStatus status, out _)
@@ -410,7 +471,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Volatile.Write(ref _current, []);
         }
         // Nobody watches them any more, so nobody may go on pinning them.
-        foreach (NetworkNamespace ns in ended) ns.End();
+        foreach (NetworkNamespace ns in ended) End(ns);
     }
 
     private struct Sighting
@@ -492,7 +553,17 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                     // Pods die in groups: one look for all that end within a moment, and a bound on looks per second.
                     _ = Libc.WaitReadable(_wakeOnly, BurstMilliseconds);
                 }
-                _source.Refresh(this);
+                try
+                {
+                    _source.Refresh(this);
+                }
+#pragma warning disable CA1031 // An unhandled exception of a thread ends the host's process.
+                catch (Exception e)
+#pragma warning restore CA1031
+                {
+                    _source._fault = $"Looking for namespaces failed: {e.Message}";
+                    _ = Libc.WaitReadable(_wakeOnly, _period);
+                }
             }
             _wakeOnly.Dispose();
             _epoll.Dispose();

@@ -67,7 +67,7 @@ internal sealed class ProcProcesses : IDisposable
         lock (Gate)
         {
             if (_users == 0 || --_users > 0) return;
-            foreach (ProcProcess process in _processes) process.Leave();
+            foreach (ProcProcess process in _byId.Values) process.Leave(); // threads of the kernel too, which are in no walk
             _processes.Clear();
             _next.Clear();
             _byId.Clear();

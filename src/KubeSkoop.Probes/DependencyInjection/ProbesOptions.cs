@@ -47,6 +47,7 @@ internal sealed class ProbesOptionsValidator : IValidateOptions<ProbesOptions>
     {
         var mistakes = new List<string>();
         if (options.RetryDelay <= TimeSpan.Zero) mistakes.Add(Message(nameof(options.RetryDelay), options.RetryDelay, "must be longer than zero"));
+        if (options.MaxRetryDelay > TimeSpan.FromDays(1)) mistakes.Add(Message(nameof(options.MaxRetryDelay), options.MaxRetryDelay, "must not be longer than a day (hours:minutes:seconds; a bare number means days)"));
         if (options.MaxRetryDelay < options.RetryDelay) mistakes.Add(Message(nameof(options.MaxRetryDelay), options.MaxRetryDelay, $"must not be shorter than {nameof(options.RetryDelay)}"));
         if (options.MeterSampleReuse < TimeSpan.Zero) mistakes.Add(Message(nameof(options.MeterSampleReuse), options.MeterSampleReuse, "must not be negative"));
         if (options.Enabled.Any(string.IsNullOrWhiteSpace)) mistakes.Add(Message(nameof(options.Enabled), "''", "must hold probe names"));

@@ -24,7 +24,7 @@ internal sealed class ProbesHealthCheck(IProbeManager manager) : IHealthCheck
         foreach (string problem in manager.ConfigurationProblems) data[$"configuration {data.Count}"] = problem;
 
         HealthCheckResult result =
-            broken > 0 && running == 0 ? new(context.Registration.FailureStatus, "No probe runs.", data: data)
+            running == 0 && (broken > 0 || manager.ConfigurationProblems.Count > 0) ? new(context.Registration.FailureStatus, "No probe runs.", data: data)
             : broken > 0 ? HealthCheckResult.Degraded($"{broken} of {broken + running} probes do not run.", data: data)
             : manager.ConfigurationProblems.Count > 0 ? HealthCheckResult.Degraded("The configuration names unknown probes.", data: data)
             : HealthCheckResult.Healthy($"{running} probes run.", data);

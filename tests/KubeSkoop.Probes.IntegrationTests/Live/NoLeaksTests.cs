@@ -61,6 +61,7 @@ public sealed class NoLeaksTests
         await SettleAsync(source, hub);
         Collect();
         Counts before = Count(manager, source);
+        string[] targets = Targets();
 
         int most = 0;
         for (int wave = 0; wave < Waves; wave++)
@@ -76,7 +77,8 @@ public sealed class NoLeaksTests
                 return (after = Count(manager, source)) == before;
             },
             "everything to be released; see below").ContinueWith(static _ => { }, TaskScheduler.Default);
-        Assert.Equal(before, after);
+        string[] left = [.. Targets().Except(targets)];
+        Assert.True(before == after, $"{before}\n{after}\nnew descriptors:\n{string.Join('\n', left)}");
         Assert.All(probes, static p => Assert.Equal(ProbeState.Running, p.Status.State));
         Assert.All(probes, static p => Assert.Equal(0, p.Statistics.Errors));
         Assert.Equal(0, probes.Sum(static p => p.Statistics.Malformed));
@@ -176,6 +178,18 @@ public sealed class NoLeaksTests
             return false;
         }
     });
+
+    private static string[] Targets() => [.. Directory.EnumerateFileSystemEntries("/proc/self/fd").Select(static fd =>
+    {
+        try
+        {
+            return $"{fd} {new FileInfo(fd).LinkTarget}";
+        }
+        catch (IOException)
+        {
+            return fd;
+        }
+    })];
 
     // Descriptors that pin a namespace, or are there to watch one.
     private static int NamespaceFiles() => Directory.EnumerateFileSystemEntries("/proc/self/fd").Count(static fd =>

@@ -104,6 +104,66 @@ public sealed class NamespaceSourceTests
     }
 
     [Fact]
+    public void A_directory_that_is_no_procfs_is_said_with_what_to_do()
+    {
+        using var proc = new FakeProc();
+        using ProcNamespaceSource source = Source(proc);
+        ProbeUnavailableException e = Assert.Throws<ProbeUnavailableException>(source.Acquire);
+        Assert.Contains("it seems to be no procfs", e.Message, StringComparison.Ordinal);
+        proc.AddProcess(1, 100, "init"); // mounted meanwhile
+        using IDisposable lease = source.Acquire();
+        Assert.Single(source.Current);
+    }
+
+    [Fact]
+    public void What_others_get_wrong_at_births_and_ends_does_not_end_the_watching()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200, "web");
+        using var source = new ProcNamespaceSource(Options.Create(NoMounts(proc)), new BrokenResolver());
+        using IDisposable lease = source.Acquire();
+        Assert.Contains("BrokenResolver", source.Problem, StringComparison.Ordinal);
+        source.Current[1].Ended.Register(static () => throw new InvalidOperationException("told too late"));
+        proc.Remove("20").AddProcess(30, 300, "new");
+        source.Refresh();
+        Assert.Equal([100u, 300u], source.Current.Select(static n => n.Inode));
+        Assert.Contains("told too late", source.Problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Unplugging_leaves_no_descriptor_not_even_of_kernel_threads()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(2, 100, "kthreadd").AddProcess(20, 200, "web");
+        proc.Write("2/stat", "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0\n"); // PF_KTHREAD
+        proc.Link("self/ns/net", "net:[100]").Link("self/fd/0", "/dev/null");
+        await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddProcfs(o =>
+        {
+            o.HostProc = proc.Root;
+            o.NamespaceDirectories.Clear();
+        }).Services.BuildServiceProvider();
+        var manager = services.GetRequiredService<IProbeManager>();
+        await using (await manager.StartAsync("fd"))
+        {
+            Assert.True(manager.Collect("fd", new RecordingVisitor()));
+            Assert.Contains($"{proc.Root}/2", Targets());
+        }
+        await Eventually.TrueAsync(() => !Targets().Any(t => t?.StartsWith(proc.Root, StringComparison.Ordinal) == true), "every descriptor to be closed");
+
+        static IEnumerable<string?> Targets() => Directory.EnumerateFileSystemEntries("/proc/self/fd").Select(static fd =>
+        {
+            try
+            {
+                return new FileInfo(fd).LinkTarget;
+            }
+            catch (IOException)
+            {
+                return null;
+            }
+        });
+    }
+
+    [Fact]
     public void Pods_are_asked_for_until_they_are_known()
     {
         using var proc = new FakeProc();
@@ -230,6 +290,13 @@ public sealed class NamespaceSourceTests
         ProcfsOptions options = NoMounts(proc);
         configure?.Invoke(options);
         return new ProcNamespaceSource(Options.Create(options));
+    }
+
+    private sealed class BrokenResolver : IPodResolver
+    {
+        public PodIdentity? Resolve(NetworkNamespace networkNamespace) => throw new InvalidOperationException("no runtime");
+
+        public PodIdentity? ResolveCgroup(string cgroupPath) => null;
     }
 
     private sealed class Pods : IPodResolver
