@@ -268,10 +268,5 @@ internal readonly struct QdiscVisitor(QdiscEntries entries) : INetlinkVisitor
 
     public void Begin() => entries.Cut(_start);
 
-    public bool Visit(in NetlinkMessage message)
-    {
-        if (!QdiscMessages.TryRead(message, out QdiscEntry entry)) return false;
-        entries.Add(in entry);
-        return true;
-    }
+    public bool Visit(in NetlinkMessage message) => QdiscMessages.TryRead(message, out entries.Add());
 }
