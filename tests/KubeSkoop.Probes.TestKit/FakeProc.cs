@@ -33,12 +33,12 @@ public sealed class FakeProc : IDisposable
         return this;
     }
 
-    /// <summary>Removes a file or a directory with all in it.</summary>
+    /// <summary>Removes a file or a directory with all in it, if it is there.</summary>
     public FakeProc Remove(string path)
     {
         string full = PathOf(path);
         if (Directory.Exists(full)) Directory.Delete(full, recursive: true);
-        else File.Delete(full);
+        else if (Directory.Exists(Path.GetDirectoryName(full))) File.Delete(full);
         return this;
     }
 

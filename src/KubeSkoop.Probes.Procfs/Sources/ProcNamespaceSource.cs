@@ -124,7 +124,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             if (error == Errno.None && Is(handle, networkNamespace.Inode)) return handle;
             handle.Dispose();
         }
-        if (facts.Name is { } name)
+        if (facts.Name is not null && BindingOf(networkNamespace) is { } name)
         {
             foreach (string directory in _options.NamespaceDirectories)
             {
@@ -165,6 +165,12 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 
     /// <summary>Releases everything, whoever still holds a lease.</summary>
     public void Dispose() => Release(all: true);
+
+    // What is shown as the name may have lost bytes that nobody could print.
+    private byte[]? BindingOf(NetworkNamespace ns)
+    {
+        lock (_gate) return _known.TryGetValue(ns.Inode, out Known? known) && known.Namespace == ns ? known.Binding : null;
+    }
 
     private static bool Is(SafeFileHandle namespaceHandle, uint inode) =>
         Libc.Stat(namespaceHandle, out Libc.FileStatus status) && status.Inode == inode;
@@ -276,7 +282,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                     LeftOut++;
                     continue;
                 }
-                known = new Known(new NetworkNamespace(inode, inode == _hostInode, new NamespaceFacts(seen.Name, null, null, null)));
+                known = new Known(new NetworkNamespace(inode, inode == _hostInode, new NamespaceFacts(null, null, null, null)));
                 _known.Add(inode, known);
                 changed = true;
             }
@@ -315,7 +321,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             known.CommandLookups++;
             command = ReadCommand(anchor) ?? command;
         }
-        known.Namespace.Update(before with { Name = seen.Name, ProcessId = pid, Command = command });
+        string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
+        known.Binding = seen.Binding;
+        known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
         PodIdentity? pod = _resolver.Resolve(known.Namespace);
         if (pod is not null) known.Namespace.Update(known.Namespace.Facts with { Pod = pod });
     }
@@ -367,14 +375,21 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             if (entries.Name is [(byte)'.', ..]) continue;
             // A name whose mount is gone is an ordinary file of another file system.
-            if (!Libc.Stat(handle, new NulPath(path).Append(entries.Name).Terminate(), out Libc.FileStatus status, out _)
+            ReadOnlySpan<byte> name = new NulPath(path).Append(entries.Name).Terminate();
+            if (!Libc.Stat(handle, name, out Libc.FileStatus status, out _)
                 || status.DeviceMajor != nsfs.DeviceMajor || status.DeviceMinor != nsfs.DeviceMinor) continue;
-            ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, (uint)status.Inode, out _);
-            if (seen.Name is not null) continue;
-            seen.Name = _known.TryGetValue((uint)status.Inode, out Known? known) && known.NameIs(entries.Name)
-                ? known.Namespace.Name
-                : KernelText.Decode(entries.Name);
+            uint inode = (uint)status.Inode;
+            Known? known = _known.GetValueOrDefault(inode);
+            if (known is null && !_sightings.ContainsKey(inode) && !IsNetworkNamespace(handle, name)) continue;
+            ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
+            seen.Binding ??= known?.Binding is { } before && entries.Name.SequenceEqual(before) ? before : entries.Name.ToArray();
         }
+    }
+
+    private static bool IsNetworkNamespace(SafeFileHandle directory, ReadOnlySpan<byte> nulTerminatedName)
+    {
+        using SafeFileHandle file = Libc.Open(directory, nulTerminatedName, Libc.OpenReadOnly, out Errno error);
+        return error == Errno.None && Libc.IsNetworkNamespace(file);
     }
 
     private void Release(bool all)
@@ -402,26 +417,20 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     {
         internal int? LowestPid;
         internal bool AnchorSeen;
-        internal string? Name;
+        internal byte[]? Binding;
     }
 
     private sealed class Known(NetworkNamespace ns) : IDisposable
     {
-        private byte[]? _rawName;
-
         internal NetworkNamespace Namespace => ns;
+
+        /// <summary>The name it is bound to, byte by byte.</summary>
+        internal byte[]? Binding { get; set; }
 
         /// <summary>A pidfd of the process the namespace is known by.</summary>
         internal SafeFileHandle? Anchor { get; set; }
 
         internal int CommandLookups { get; set; }
-
-        internal bool NameIs(ReadOnlySpan<byte> name)
-        {
-            if (_rawName is not null && name.SequenceEqual(_rawName)) return ns.Name is not null;
-            _rawName = name.ToArray();
-            return false;
-        }
 
         internal void ReleaseAnchor()
         {

@@ -51,6 +51,7 @@ internal sealed class Snmp6Layout : ITableLayout
         int expected = 0;
         int line = 0;
         int at = 0;
+        bool any = false;
         while (at < text.Length)
         {
             if (++line > MostLines) return Failed(FaultKind.TooLarge, line, out fault);
@@ -98,11 +99,13 @@ internal sealed class Snmp6Layout : ITableLayout
                 if (at - began > Number.SafeDigits && Number.ReadDecimal(text[began..], out number, out _) is var kind and not FaultKind.None)
                     return Failed(kind, line, out fault);
                 slots[known.Slot] = new Reading(number);
+                any = true;
             }
             at++;
         }
-        fault = line == 0 ? new ParseFault(FaultKind.Truncated, 1) : ParseFault.None;
-        return line != 0;
+        // Lines of other names are another kernel's; nothing but such lines are another file's.
+        fault = any ? ParseFault.None : new ParseFault(line == 0 ? FaultKind.Truncated : FaultKind.UnknownShape, 1);
+        return any;
     }
 
     private static bool Failed(FaultKind kind, int line, out ParseFault fault)

@@ -95,6 +95,9 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
         return true;
     }
 
+    /// <summary>Makes <c>snmp</c> be read in any case next time.</summary>
+    internal void ForgetDevices() => _devicesLength = 0;
+
     /// <summary>Takes this sample's counters; those of <c>snmp</c> have not moved.</summary>
     internal void Count(ulong inUse, ulong timeWait)
     {

@@ -141,6 +141,15 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     /// <inheritdoc />
     public Type OptionsType => typeof(TcpSummaryOptions);
 
+    /// <summary>A started probe with sources of its own, for programs without a container.</summary>
+    public static Task<TcpSummaryProbe> StartNewAsync(ProcfsOptions? options = null, TcpSummaryOptions? tcpSummary = null, CancellationToken cancellationToken = default) =>
+        ProcNet.StartAsync(options, net =>
+        {
+            var probe = new TcpSummaryProbe(new NetlinkSockets(net.Namespaces), net);
+            if (tcpSummary is not null) probe.Configure(tcpSummary);
+            return probe;
+        }, cancellationToken);
+
     /// <inheritdoc />
     public void Configure(ProbeOptions options)
     {
@@ -284,7 +293,11 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
                             ns.Count(inUse, timeWait);
                             continue;
                         }
-                        if (!snmp.TryRead(snmpRows[i], batch, out slots)) continue;
+                        if (!snmp.TryRead(snmpRows[i], batch, out slots))
+                        {
+                            ns.ForgetDevices();
+                            continue;
+                        }
                         ns.Count(new TcpCounters(inUse, timeWait, slots[_currentEstablished].GetValueOrDefault(),
                             slots[_activeOpens].GetValueOrDefault(), slots[_passiveOpens].GetValueOrDefault(),
                             slots[_inSegments].GetValueOrDefault(), slots[_outSegments].GetValueOrDefault(), slots[_retransmitted].GetValueOrDefault()));

@@ -7,6 +7,7 @@ internal static partial class Libc
 {
     internal const int CloneNewNet = 0x40000000; // include/uapi/linux/sched.h
 
+    private const nuint NamespaceGetType = 0xb703; // NS_GET_NSTYPE, include/uapi/linux/nsfs.h
     private const int PidFdOpenNumber = 434;     // the same on every architecture
 
     /// <summary>Moves the calling thread into a network namespace. Only ever on a thread that ends afterwards.</summary>
@@ -24,6 +25,12 @@ internal static partial class Libc
         error = descriptor < 0 ? (Errno)Marshal.GetLastPInvokeError() : Errno.None;
         return new SafeFileHandle(descriptor, ownsHandle: true);
     }
+
+    /// <summary>Whether a file of nsfs is a network namespace, and not one of another kind.</summary>
+    internal static bool IsNetworkNamespace(SafeFileHandle file) => IoControl(file, NamespaceGetType) == CloneNewNet;
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoControl(SafeFileHandle file, nuint request);
 
     [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
     private static partial int SetNs(SafeFileHandle ns, int type);

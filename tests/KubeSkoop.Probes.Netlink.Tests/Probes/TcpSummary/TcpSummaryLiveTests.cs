@@ -271,6 +271,20 @@ public sealed class TcpSummaryLiveTests
     }
 
     [LiveFact(Needs.NetNs)]
+    public async Task Without_a_container_it_starts_by_itself()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var sockets = new TcpSockets(ns);
+        await sockets.ConnectAsync(await sockets.ListenAsync(IPAddress.Loopback, 8000), 7);
+        await using TcpSummaryProbe probe = await TcpSummaryProbe.StartNewAsync(null, new TcpSummaryOptions { Budget = TimeSpan.FromSeconds(10), Info = true });
+        SampleRow<TcpSummaryRecord>[] rows = [.. probe.Sample().Rows.ToArray().Where(r => r.Namespace?.Inode == ns.Inode && r.Subject.Attributes.IsEmpty)];
+        Assert.Equal(14, (int)Assert.Single(rows).Value.Established.Value);
+        Assert.Equal(14ul, rows[0].Value.RoundTripTime.Count);
+        await probe.StopAsync();
+        Assert.Throws<ProbeNotRunningException>(() => probe.Sample());
+    }
+
+    [LiveFact(Needs.NetNs)]
     public async Task A_namespace_that_ends_is_no_error()
     {
         await using TestNamespace stays = await TestNamespace.CreateAsync();
