@@ -81,6 +81,37 @@ internal static class NetlinkTargets
         foreach (var (_, socket) in top.Kept) _ = $"{socket.Local} {socket.Remote}";
     }
 
+    internal static void Qdisc(ReadOnlySpan<byte> bytes)
+    {
+        var messages = new NetlinkMessages(bytes);
+        var ns = new NetworkNamespace(1, false, new NamespaceFacts(null, null, null, null));
+        using var links = new NamespaceLinks(ns, TimeProvider.System);
+        var entries = new QdiscEntries();
+        var qdiscs = new QdiscVisitor(entries);
+        var rows = new List<NetDevStatistics>();
+        var statistics = new NetDevStatisticsVisitor(rows);
+        int met = 0;
+        while (messages.MoveNext())
+        {
+            met++;
+            NetlinkMessage message = messages.Current;
+            qdiscs.Visit(message);
+            statistics.Visit(message);
+            links.Learn(message);
+        }
+        Targets.Promise(entries.Count <= met && rows.Count <= met && links.All.Count <= met, "more rows than messages");
+        var link = new Link(1, Link.KeyOf("eth0"u8), new SampleSubject(ns, new SampleAttribute(AttributeNames.Interface, "eth0")));
+        foreach (ref readonly QdiscEntry entry in entries.All)
+        {
+            var qdisc = new Qdisc(entry.Key);
+            qdisc.BelongsTo(ns, link);
+            foreach (SampleAttribute attribute in qdisc.Subject!.Attributes) Targets.Promise(!attribute.Value.Any(char.IsControl), "an attribute with control characters");
+            QdiscCounters growth = qdisc.Count(entry.Record);
+            Targets.Promise(growth.Bytes == entry.Record.Bytes.GetValueOrDefault() && qdisc.Count(entry.Record).Bytes == 0, "a counter that grows by itself");
+        }
+        foreach (Link device in links.All) Targets.Promise(device.Name.Length > 0 && !device.Name.Any(char.IsControl), "a name with control characters, or none");
+    }
+
     private static long Walk(NetlinkAttributes attributes, ReadOnlySpan<byte> bytes)
     {
         long met = 0;

@@ -71,8 +71,8 @@ internal sealed class NamespaceLinks(NetworkNamespace ns, TimeProvider clock) : 
         return request.Finish().ToArray();
     }
 
-    // struct ifinfomsg with the attributes of enum IFLA_*.
-    private bool Learn(in NetlinkMessage message)
+    /// <summary>Takes over one device: struct ifinfomsg with the attributes of enum IFLA_*. False when the message is not what it should be.</summary>
+    internal bool Learn(in NetlinkMessage message)
     {
         if (message.Type != NewLink || !message.TryRead(out InterfaceMessage header, out NetlinkAttributes attribute)) return false;
         ReadOnlySpan<byte> name = default;

@@ -147,7 +147,7 @@ internal static partial class QdiscWitness
         [
             ("bytes", record.Bytes), ("packets", record.Packets), ("drops", record.Drops), ("overlimits", record.Overlimits),
             ("requeues", record.Requeues), ("backlog", record.Backlog), ("qlen", record.QueueLength),
-            ("flows", record.FqFlows), ("inactive", record.FqInactiveFlows), ("gc", record.FqFlowsCollected), ("flows_plimit", record.FqFlowsOverLimit),
+            ("flows", record.FqFlows), ("inactive", record.FqInactiveFlows), ("gc", record.FqFlowsCollected), ("flows_plimit", record.FqFlowLimitDrops),
             ("pkts_too_long", record.FqPacketsTooLong), ("fastpath", record.FqFastPathPackets),
             ("maxpacket", record.FqCodelLargestPacket), ("drop_overlimit", record.FqCodelOverlimitDrops),
             ("new_flow_count", record.FqCodelNewFlows), ("ecn_mark", record.FqCodelEcnMarks), ("memory_used", record.FqCodelMemory),

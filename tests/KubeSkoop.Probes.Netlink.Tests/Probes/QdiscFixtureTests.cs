@@ -28,7 +28,7 @@ public sealed class QdiscFixtureTests
         if (path.EndsWith("fq.bin", StringComparison.Ordinal))
         {
             QdiscRecord fq = ours[0].Record;
-            Assert.Equal((6ul, 36ul, 12ul), (fq.FqThrottledFlows.Value, fq.FqFlowsOverLimit.Value, fq.FqThrottled.Value)); // tc prints two things as 'throttled'
+            Assert.Equal((6ul, 36ul, 12ul), (fq.FqThrottledFlows.Value, fq.FqFlowLimitDrops.Value, fq.FqThrottled.Value)); // tc prints two things as 'throttled'
             Assert.Equal((true, true, path.StartsWith("6.12", StringComparison.Ordinal)), (fq.FqCongestionMarks.HasValue, fq.FqHorizonCaps.HasValue, fq.FqFastPathPackets.HasValue));
         }
     }

@@ -124,7 +124,7 @@ public sealed class QdiscMessagesTests
         {
             FqFlowsCollected = 51,
             FqThrottled = 54,
-            FqFlowsOverLimit = 55,
+            FqFlowLimitDrops = 55,
             FqPacketsTooLong = 56,
             FqAllocationErrors = 57,
             FqFlows = 59,

@@ -90,9 +90,10 @@ public sealed class QdiscNamespaceTests : IDisposable
     public void There_is_an_end_to_what_is_looked_at()
     {
         var entries = new QdiscEntries();
-        for (int i = 0; i < QdiscEntries.Limit; i++) entries.Add(Entry(QdiscKey.RootParent, packets: 1, drops: 0, device: i));
+        for (int i = 0; i < QdiscEntries.Limit; i++) entries.Add() = Entry(QdiscKey.RootParent, packets: 1, drops: 0, device: i);
         Assert.False(entries.IsFull);
-        entries.Add(Entry(QdiscKey.RootParent, packets: 1, drops: 0, device: -1));
+        entries.Add() = Entry(QdiscKey.RootParent, packets: 1, drops: 0, device: -1);
+        Assert.Equal(QdiscEntries.Limit - 1, entries.All[^1].Key.Device);
         Assert.Equal((true, QdiscEntries.Limit), (entries.IsFull, entries.Count));
         entries.Clear();
         Assert.Equal((false, 0), (entries.IsFull, entries.Count));

@@ -8,6 +8,7 @@ internal sealed class QdiscEntries
     internal const int Limit = 8192;
 
     private QdiscEntry[] _entries = new QdiscEntry[16];
+    private QdiscEntry _surplus;
 
     internal int Count { get; private set; }
 
@@ -26,17 +27,18 @@ internal sealed class QdiscEntries
     /// <summary>Forgets those behind the first <paramref name="count"/>.</summary>
     internal void Cut(int count) => Count = count;
 
-    internal void Add(in QdiscEntry entry)
+    /// <summary>Appends an entry for filling in place. It holds what an earlier sample left there.</summary>
+    internal ref QdiscEntry Add()
     {
         if (Count == _entries.Length)
         {
             if (Count >= Limit)
             {
                 IsFull = true;
-                return;
+                return ref _surplus;
             }
             Array.Resize(ref _entries, Count * 2);
         }
-        _entries[Count++] = entry;
+        return ref _entries[Count++];
     }
 }

@@ -195,7 +195,7 @@ internal static class QdiscMessages
     {
         record.FqFlowsCollected = At64(extra, 0);
         record.FqThrottled = At64(extra, 24);
-        record.FqFlowsOverLimit = At64(extra, 32);
+        record.FqFlowLimitDrops = At64(extra, 32);
         record.FqPacketsTooLong = At64(extra, 40);
         record.FqAllocationErrors = At64(extra, 48);
         record.FqFlows = At32(extra, 64);
@@ -268,10 +268,5 @@ internal readonly struct QdiscVisitor(QdiscEntries entries) : INetlinkVisitor
 
     public void Begin() => entries.Cut(_start);
 
-    public bool Visit(in NetlinkMessage message)
-    {
-        if (!QdiscMessages.TryRead(message, out QdiscEntry entry)) return false;
-        entries.Add(in entry);
-        return true;
-    }
+    public bool Visit(in NetlinkMessage message) => QdiscMessages.TryRead(message, out entries.Add());
 }

@@ -61,7 +61,7 @@ public struct QdiscRecord
     public Reading FqThrottled;
 
     /// <summary>Packets an fq dropped because their flow had too many queued. Unit: packets. Kernel: tc_fq_qd_stats.flows_plimit.</summary>
-    public Reading FqFlowsOverLimit;
+    public Reading FqFlowLimitDrops;
 
     /// <summary>Idle flows an fq has forgotten. Unit: flows. Kernel: tc_fq_qd_stats.gc_flows.</summary>
     public Reading FqFlowsCollected;
@@ -153,7 +153,7 @@ public struct QdiscRecord
         { "kubeskoop.qdisc.fq_inactive_flows", MetricKind.Gauge, "{flow}", "Flows of an fq that have nothing queued.", static (in QdiscRecord r) => r.FqInactiveFlows },
         { "kubeskoop.qdisc.fq_throttled_flows", MetricKind.Gauge, "{flow}", "Flows of an fq that wait for their pace.", static (in QdiscRecord r) => r.FqThrottledFlows },
         { "kubeskoop.qdisc.fq_throttled", MetricKind.Counter, "{event}", "Times a flow of an fq had to wait for its pace.", static (in QdiscRecord r) => r.FqThrottled },
-        { "kubeskoop.qdisc.fq_flow_limit_drops", MetricKind.Counter, "{packet}", "Packets an fq dropped because their flow had too many queued.", static (in QdiscRecord r) => r.FqFlowsOverLimit },
+        { "kubeskoop.qdisc.fq_flow_limit_drops", MetricKind.Counter, "{packet}", "Packets an fq dropped because their flow had too many queued.", static (in QdiscRecord r) => r.FqFlowLimitDrops },
         { "kubeskoop.qdisc.fq_flows_collected", MetricKind.Counter, "{flow}", "Idle flows an fq has forgotten.", static (in QdiscRecord r) => r.FqFlowsCollected },
         { "kubeskoop.qdisc.fq_packets_too_long", MetricKind.Counter, "{packet}", "Packets of an fq that exceed a second at their flow's pace.", static (in QdiscRecord r) => r.FqPacketsTooLong },
         { "kubeskoop.qdisc.fq_allocation_errors", MetricKind.Counter, "{flow}", "Flows an fq had no memory for.", static (in QdiscRecord r) => r.FqAllocationErrors },
