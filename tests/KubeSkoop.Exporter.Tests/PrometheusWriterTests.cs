@@ -129,6 +129,19 @@ public class PrometheusWriterTests
     }
 
     [Fact]
+    public async Task An_absent_histogram_has_no_lines_and_a_family_of_absent_ones_no_head()
+    {
+        var probe = new FakeProbe();
+        probe.Rows.Add((new SampleSubject(Make.Host()), new FakeRecord { Opens = 1, Latency = Log2Histogram.Absent }));
+        await using ProbeManager manager = await Make.ManagerAsync(probe);
+        Assert.DoesNotContain("kubeskoop_fake_latency", Write(Writer("otel"), manager, false), StringComparison.Ordinal);
+
+        probe.Rows.Add((new SampleSubject(null), Make.Record(2)));
+        List<ExpositionLint.Sample> samples = ExpositionLint.Parse(Write(Writer("otel"), manager, false), false);
+        Assert.Equal("3", samples.Single(static s => s.Name == "kubeskoop_fake_latency_seconds_count").Value);
+    }
+
+    [Fact]
     public async Task A_pod_that_becomes_known_shows_in_the_next_answer()
     {
         NetworkNamespace ns = Make.Namespace(4026532001, command: "nginx");

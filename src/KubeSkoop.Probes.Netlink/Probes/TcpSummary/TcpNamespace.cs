@@ -115,15 +115,19 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
         _atListing = counters; // answers to a SYN that were repeated before are no news
     }
 
-    /// <summary>Whether the listeners have to be listed: their queues matter while there are connections, their number when it may have changed.</summary>
-    internal bool NeedsLook(long now, long maxAge)
+    /// <summary>
+    /// Whether the listeners have to be listed: their queues matter while there are connections, their number when it may have changed. Otherwise
+    /// only a limit can have changed, or one listener come for another; so they are listed at the greatest age, a few in each sample.
+    /// </summary>
+    internal bool NeedsLook(long now, long maxAge, ref int ageing)
     {
         if (Now.InUse == 0)
         {
             Listeners = default;
             return false;
         }
-        return !_looked || HasConnections || Now.InUse != _atLook.InUse || Now.Opens != _atLook.Opens || now - _lookedAt >= maxAge;
+        if (!_looked || HasConnections || Now.InUse != _atLook.InUse || Now.Opens != _atLook.Opens) return true;
+        return now - _lookedAt >= maxAge && ageing-- > 0;
     }
 
     internal void Looked(in ListenerTally listeners, long now)

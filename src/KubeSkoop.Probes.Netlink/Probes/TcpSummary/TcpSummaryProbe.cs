@@ -42,6 +42,9 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     internal const string AddressAttribute = "network.local.address";
     internal const string PortAttribute = "network.local.port";
 
+    // About 20 microseconds each. A thousand that are found at once grow old at once.
+    private const int MostLooksByAge = 32;
+
     private readonly NetlinkTable _table;
     private readonly NetlinkSettings _settings;
     private readonly ProcNet _net;
@@ -315,12 +318,12 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
             _due = new int[Math.Max(namespaces.Length, 2 * _due.Length)];
             _turns = new long[_due.Length];
         }
-        int due = 0;
+        int due = 0, ageing = MostLooksByAge;
         for (int i = 0; i < namespaces.Length; i++)
         {
             TcpNamespace ns = namespaces[i];
             if (!ns.IsKnown) continue;
-            if (ns.NeedsLook(now, maxAge))
+            if (ns.NeedsLook(now, maxAge, ref ageing))
             {
                 var visitor = new ListenerVisitor(ref _listenerTally);
                 if (!TryDump(ns, sockets[i], _listenersRequest, ref visitor, batch)) continue;
