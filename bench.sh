@@ -9,7 +9,7 @@ cd "$root"
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 
-names=(daily parsers scrape node-exporter qdisc tcpsummary)
+names=(daily parsers scrape node-exporter conntrack qdisc tcpsummary)
 project=benchmarks/KubeSkoop.Probes.Benchmarks
 program=$root/$project/bin/Release/net10.0/KubeSkoop.Probes.Benchmarks.dll
 exporter=$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter.dll
@@ -41,20 +41,26 @@ build() {
 }
 
 # In a pid namespace of its own: it sees only what it makes, and all of that ends with it.
+apart=()
 run_apart() {
 	if [[ $EUID -ne 0 ]]; then
 		say "'$name' makes namespaces of its own and needs root. Run it with sudo."
 		exit 1
 	fi
-	"${quiet[@]}" timeout --kill-after=5 "$limit" unshare --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
+	"${quiet[@]}" timeout --kill-after=5 "$limit" unshare "${apart[@]}" --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
 }
 
 name=${1:-}
 [[ $# -eq 0 ]] || shift
 case $name in
 list) printf '%s\n' "${names[@]}" ;;
-daily | qdisc | tcpsummary)
+daily | qdisc)
 	build
+	run_apart "$name" --native "$native" "$@"
+	;;
+conntrack | tcpsummary)
+	build
+	apart=(--net) # without the machine's own connections
 	run_apart "$name" --native "$native" "$@"
 	;;
 parsers)

@@ -161,7 +161,9 @@ internal sealed class ConntrackCounter : IDisposable
         {
             ReadOnlySpan<NamespaceSocket> slots = _sockets.Of(snapshot);
             long began = _clock.GetTimestamp();
-            int first = Math.Max(0, candidates.FindIndex(c => c.State.Namespace.Inode == _first));
+            int first = 0;
+            for (int i = 0; i < candidates.Count; i++)
+                if (candidates[i].State.Namespace.Inode == _first) first = i;
             bool dumped = false;
             for (int n = 0; n < candidates.Count; n++)
             {
