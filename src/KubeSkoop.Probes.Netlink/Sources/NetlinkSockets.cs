@@ -144,6 +144,7 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
 
     private NetlinkSocket? _open;
     private int _asksUntilOpen;
+    private bool _passes;
     private SkipReason _reason;
     private volatile bool _disposed;
 
@@ -174,7 +175,7 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
         _reason = reason;
         if (socket is null)
         {
-            _asksUntilOpen = reason == SkipReason.Vanished ? 0 : AsksBetweenOpens;
+            _asksUntilOpen = reason == SkipReason.Vanished || _passes ? 0 : AsksBetweenOpens;
             return null;
         }
         Problem = null;
@@ -214,6 +215,7 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
     private NetlinkSocket? Open(out SkipReason reason)
     {
         reason = SkipReason.Vanished;
+        _passes = false;
         if (ns.Ended.IsCancellationRequested) return null;
         using SafeFileHandle? handle = source.Open(ns);
         if (handle is null)
@@ -251,6 +253,7 @@ internal sealed class NamespaceSocket(INetworkNamespaceSource source, NetworkNam
         if (opened is not null) return opened;
         if (ns.Ended.IsCancellationRequested) return null;
         reason = SkipReason.Denied;
+        _passes = error is Errno.TooManyOpen or Errno.TooManyInSystem; // descriptors come back at any moment
         Problem = Describe(entered
             ? NetlinkError.Describe(error)
             : error == Errno.NotPermitted ? "the namespace cannot be entered: EPERM, CAP_SYS_ADMIN is missing" : $"the namespace cannot be entered: {error.Describe()}");

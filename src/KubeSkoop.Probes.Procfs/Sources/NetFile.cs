@@ -81,7 +81,8 @@ internal sealed class NetFile(ProcNamespaceSource source, NetworkNamespace ns, s
             _outcome = NetFileOutcome.Vanished;
             return false;
         }
-        _readsUntilOpen = ReadsBetweenOpens;
+        // Descriptors come back at any moment; what is absent or refused stays so for a while.
+        _readsUntilOpen = why is Errno.TooManyOpen or Errno.TooManyInSystem ? 0 : ReadsBetweenOpens;
         _outcome = why == Errno.NoEntry ? NetFileOutcome.Absent : NetFileOutcome.Denied; // absent: IPv6 off, module not loaded
         Problem = why == Errno.NoEntry ? null : Describe(why == Errno.NotPermitted ? "EPERM, CAP_SYS_ADMIN is missing to enter it" : why.Describe());
         return false;

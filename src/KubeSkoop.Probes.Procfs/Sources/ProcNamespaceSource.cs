@@ -23,6 +23,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private readonly Dictionary<uint, Known> _known = [];
     private readonly Dictionary<uint, Sighting> _sightings = [];
     private readonly byte[] _directoryBuffer = new byte[32 * 1024];
+    private readonly byte[] _threadBuffer = new byte[4 * 1024];
     private NetworkNamespace[] _current = [];
     private SafeFileHandle? _proc;
     private Watch? _watch;
@@ -297,6 +298,23 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return link.StartsWith("net:["u8) && Utf8Parser.TryParse(link[5..], out uint inode, out int used) && link[(5 + used)..].SequenceEqual("]"u8) ? inode : 0;
     }
 
+    /// <summary>The namespace of the first thread in a <c>task</c> directory that is still in one, or 0. Such a thread has a directory below <c>/proc</c> too, which is not listed.</summary>
+    internal static uint ReadNamespaceOfThreads(SafeFileHandle directory, ReadOnlySpan<byte> nulTerminatedPath, Span<byte> buffer, out int thread)
+    {
+        thread = 0;
+        using SafeFileHandle tasks = Libc.Open(directory, nulTerminatedPath, Libc.OpenDirectory, out Errno error);
+        if (error != Errno.None) return 0;
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        var entries = new DirectoryCursor(tasks, buffer);
+        while (entries.MoveNext())
+        {
+            if (!Utf8Parser.TryParse(entries.Name, out thread, out int used) || used != entries.Name.Length || thread <= 0) continue;
+            uint inode = ReadNamespaceLink(tasks, new NulPath(path).Append(entries.Name).Append("/ns/net"u8).Terminate(), out _);
+            if (inode != 0) return inode;
+        }
+        return 0;
+    }
+
     /// <summary>Looks through processes and bind mounts; under the lock. Returns the namespaces that have ended.</summary>
     private List<NetworkNamespace>? Look()
     {
@@ -403,6 +421,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             if (!Utf8Parser.TryParse(entries.Name, out int pid, out int used) || used != entries.Name.Length || pid <= 0) continue;
             uint inode = ReadNamespaceLink(proc, new NulPath(path).Append(entries.Name).Append("/ns/net"u8).Terminate(), out Errno error);
+            // A first thread that has ended has left the namespace; its process may go on in other threads, which are still there.
+            if (inode == 0 && error == Errno.NoEntry)
+            {
+                inode = ReadNamespaceOfThreads(proc, new NulPath(path).Append(entries.Name).Append("/task"u8).Terminate(), _threadBuffer, out int thread);
+                if (inode == 0) continue;
+                pid = thread;
+            }
             if (inode == 0)
             {
                 if (error is not (Errno.AccessDenied or Errno.NotPermitted)) continue;

@@ -22,6 +22,7 @@ internal sealed class ProcProcesses : IDisposable
 
     private readonly ProcNamespaceSource _source;
     private readonly byte[] _directoryBuffer = new byte[32 * 1024];
+    private readonly byte[] _threadBuffer = new byte[4 * 1024];
     private readonly byte[] _text = new byte[16 * 1024];
     private readonly Dictionary<int, ProcProcess> _byId = [];
     private readonly Dictionary<uint, ProcGroup> _byInode = [];
@@ -180,6 +181,7 @@ internal sealed class ProcProcesses : IDisposable
         }
         process.Stat = stat;
         process.Named(command);
+        FollowThreads(process);
         if (!stat.IsKernelThread) LookWhose(process);
         _byId.Add(pid, process);
         return process;
@@ -195,16 +197,30 @@ internal sealed class ProcProcesses : IDisposable
         if (stat.StartTime != process.Stat.StartTime) return false;
         process.Stat = stat;
         process.Named(command);
+        FollowThreads(process);
         if (stat.IsKernelThread) process.WalksUntilLook = WalksBetweenLooks;
         else if (process.WalksUntilLook-- <= 0 || process.Group is null) LookWhose(process);
         else if (process.Denied) _denied++;
         return true;
     }
 
+    // A first thread that has ended has no descriptors and no namespace, though the process goes on in its other threads.
+    private void FollowThreads(ProcProcess process)
+    {
+        if (!process.Stat.LivesInOtherThreads) return;
+        if (process.Thread is { } thread && ProcNamespaceSource.ReadNamespaceLink(thread, "ns/net\0"u8, out _) != 0) return;
+        process.Thread = null;
+        Span<byte> path = stackalloc byte[NulPath.MaxLength];
+        if (ProcNamespaceSource.ReadNamespaceOfThreads(process.Directory, "task\0"u8, _threadBuffer, out int id) == 0) return;
+        SafeFileHandle directory = Libc.Open(process.Directory, new NulPath(path).Append("task/"u8).Append(id).Terminate(), Libc.OpenPath | Libc.OpenDirectory, out Errno error);
+        if (error == Errno.None) process.Thread = directory;
+        else directory.Dispose();
+    }
+
     private void LookWhose(ProcProcess process)
     {
         process.WalksUntilLook = process.Looks++ < LooksAtOnce ? 0 : WalksBetweenLooks - 1;
-        uint inode = ProcNamespaceSource.ReadNamespaceLink(process.Directory, "ns/net\0"u8, out Errno error);
+        uint inode = ProcNamespaceSource.ReadNamespaceLink(process.Living, "ns/net\0"u8, out Errno error);
         process.Denied = inode == 0 && error is Errno.AccessDenied or Errno.NotPermitted;
         if (process.Denied)
         {
@@ -361,11 +377,26 @@ internal sealed class ProcProcess(int id, SafeFileHandle directory)
 {
     private byte[] _name = [];
     private ProcGroup? _group;
+    private SafeFileHandle? _thread;
 
     internal int Id => id;
 
     /// <summary>The directory <c>/proc/PID</c>, bound to this process and not to its number.</summary>
     internal SafeFileHandle Directory => directory;
+
+    /// <summary>A living thread's directory below it, where the first thread has ended before the process.</summary>
+    internal SafeFileHandle? Thread
+    {
+        get => _thread;
+        set
+        {
+            _thread?.Dispose();
+            _thread = value;
+        }
+    }
+
+    /// <summary>Where to read what belongs to a thread: namespaces and descriptors.</summary>
+    internal SafeFileHandle Living => _thread ?? directory;
 
     internal ProcStat Stat { get; set; }
 
@@ -408,6 +439,7 @@ internal sealed class ProcProcess(int id, SafeFileHandle directory)
     internal void Leave()
     {
         Gone = true;
+        Thread = null;
         directory.Dispose();
     }
 }

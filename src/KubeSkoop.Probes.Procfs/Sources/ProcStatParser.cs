@@ -8,15 +8,21 @@ namespace KubeSkoop.Probes.Procfs;
 /// <param name="Flags">PF_ flags, include/linux/sched.h.</param>
 /// <param name="MinorFaults">Page faults of the process without I/O.</param>
 /// <param name="ChildMinorFaults">The same of children that were waited for, and of theirs.</param>
+/// <param name="Threads">Threads in the group; the first one counts until it is reaped, which is when the others have ended too.</param>
 /// <param name="StartTime">When it began, in clock ticks since boot: with the pid, who it is.</param>
-internal readonly record struct ProcStat(byte State, int ParentId, ulong Flags, ulong MinorFaults, ulong ChildMinorFaults, ulong StartTime)
+internal readonly record struct ProcStat(byte State, int ParentId, ulong Flags, ulong MinorFaults, ulong ChildMinorFaults, ulong Threads, ulong StartTime)
 {
     private const ulong KernelThreadFlag = 0x00200000;
 
     internal bool IsKernelThread => (Flags & KernelThreadFlag) != 0;
 
     /// <summary>It has ended and waits to be reaped.</summary>
-    internal bool HasEnded => State is (byte)'Z' or (byte)'X';
+    internal bool HasEnded => FirstThreadHasEnded && Threads <= 1;
+
+    /// <summary>The first thread has ended, the process has not: others live on, and only they have descriptors and namespaces.</summary>
+    internal bool LivesInOtherThreads => FirstThreadHasEnded && Threads > 1;
+
+    private bool FirstThreadHasEnded => State is (byte)'Z' or (byte)'X';
 }
 
 /// <summary>
@@ -40,12 +46,14 @@ internal static class ProcStatParser
         ulong parent = field.UInt64();
         Skip(ref field, 4); // pgrp session tty_nr tpgid
         ulong flags = field.UInt64(), minorFaults = field.UInt64(), childMinorFaults = field.UInt64();
-        Skip(ref field, 10); // majflt cmajflt utime stime cutime cstime priority nice num_threads itrealvalue
+        Skip(ref field, 8); // majflt cmajflt utime stime cutime cstime priority nice
+        ulong threads = field.UInt64();
+        Skip(ref field, 1); // itrealvalue
         ulong startTime = field.UInt64();
         if (field.Fault != FaultKind.None) return field.Fault;
         if (state.Length != 1) return FaultKind.UnknownShape;
         if (parent > int.MaxValue) return FaultKind.Overflow;
-        stat = new ProcStat(state[0], (int)parent, flags, minorFaults, childMinorFaults, startTime);
+        stat = new ProcStat(state[0], (int)parent, flags, minorFaults, childMinorFaults, threads, startTime);
         return FaultKind.None;
     }
 

@@ -60,8 +60,8 @@ internal static class KernelText
     }
 
     /// <summary>
-    /// As <see cref="Decode"/>, but two different names never become the same: what is not printable UTF-8, and the
-    /// backslash, is written as <c>\xNN</c>. For names that tell rows apart.
+    /// As <see cref="Decode"/>, but two different names never become the same: what is not printable UTF-8, what breaks or turns around a
+    /// line (line separators, bidirectional controls), and the backslash, is written as <c>\xNN</c>. For names that tell rows apart.
     /// </summary>
     internal static string Escape(ReadOnlySpan<byte> bytes)
     {
@@ -69,7 +69,7 @@ internal static class KernelText
         while (!bytes.IsEmpty)
         {
             bool valid = Rune.DecodeFromUtf8(bytes, out Rune rune, out int length) == System.Buffers.OperationStatus.Done;
-            if (valid && !Rune.IsControl(rune) && rune.Value != '\\')
+            if (valid && rune.Value != '\\' && !IsBreaking(rune))
             {
                 text.Append(rune);
             }
@@ -81,4 +81,8 @@ internal static class KernelText
         }
         return text.ToString();
     }
+
+    private static bool IsBreaking(Rune rune) =>
+        Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
+        || rune.Value is (>= 0x202A and <= 0x202E) or (>= 0x2066 and <= 0x2069) or 0xFEFF;
 }

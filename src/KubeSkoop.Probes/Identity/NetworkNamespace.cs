@@ -17,6 +17,8 @@ public sealed record NamespaceFacts(string? Name, int? ProcessId, string? Comman
 public sealed class NetworkNamespace
 #pragma warning restore CA1001
 {
+    private const string HostName = "host";
+
     private readonly CancellationTokenSource _ended = new();
     private volatile NamespaceFacts _facts;
     private int _version;
@@ -65,13 +67,18 @@ public sealed class NetworkNamespace
     /// <summary>Cancelled when the last process has left and no bind mount holds it: release what you hold of it.</summary>
     public CancellationToken Ended { get; }
 
-    /// <summary>What to call it where no pod is known: its bound name, else <c>host</c>, else its first process's command, else its inode.</summary>
+    /// <summary>
+    /// What to call it where no pod is known: its bound name, else <c>host</c>, else its first process's command, else its inode.
+    /// A command that is empty, or says that it is the host, does not count.
+    /// </summary>
     public string DisplayName
     {
         get
         {
             NamespaceFacts facts = _facts;
-            return facts.Name ?? (IsHost ? "host" : facts.Command ?? Inode.ToString(CultureInfo.InvariantCulture));
+            if (facts.Name is { } name) return name;
+            if (IsHost) return HostName;
+            return facts.Command is { Length: > 0 } command && command != HostName ? command : Inode.ToString(CultureInfo.InvariantCulture);
         }
     }
 

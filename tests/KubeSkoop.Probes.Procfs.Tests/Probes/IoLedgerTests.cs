@@ -336,6 +336,6 @@ public sealed class IoLedgerTests
         }
 
         private static ProcStat StatOf(Model model) =>
-            new(model.Zombie ? (byte)'Z' : (byte)'S', model.Parent?.Id ?? 0, 0, model.Faults, model.ChildFaults, 1);
+            new(model.Zombie ? (byte)'Z' : (byte)'S', model.Parent?.Id ?? 0, 0, model.Faults, model.ChildFaults, 1, 1);
     }
 }

@@ -70,12 +70,13 @@ public sealed class NamespaceSourceTests
         proc.Link("23/ns/net", "mnt:[4026531841]").AddProcess(24, 204);
         proc.Link("24/ns/net", new string('n', 200)).AddProcess(25, 205);
         proc.Link("25/ns/net", "net:[99999999999999999999]");
+        proc.AddProcess(26, 206, "host").AddProcess(27, 207, "");
         using ProcNamespaceSource source = Source(proc);
         using IDisposable lease = source.Acquire();
-        Assert.Equal([100u, 200u, 201u], source.Current.Select(static n => n.Inode));
+        Assert.Equal([100u, 200u, 201u, 206u, 207u], source.Current.Select(static n => n.Inode));
         Assert.Equal("a\ufffdb\"\ufffd[31m\ufffd\ufffd", source.Current[1].Command);
         Assert.Null(source.Current[2].Command);
-        Assert.Equal("201", source.Current[2].DisplayName);
+        Assert.Equal(["201", "206", "207"], source.Current.Skip(2).Select(static n => n.DisplayName)); // nobody passes for the host
     }
 
     [Fact]

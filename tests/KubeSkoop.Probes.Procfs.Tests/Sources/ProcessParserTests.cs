@@ -21,7 +21,7 @@ public sealed class ProcessParserTests
         byte[] text = Encoding.UTF8.GetBytes($"1 ({command}) {Numbered}");
         Assert.Equal(FaultKind.None, ProcStatParser.TryParse(text, out ProcStat stat, out ReadOnlySpan<byte> name));
         Assert.Equal(command, Encoding.UTF8.GetString(name));
-        Assert.Equal(new ProcStat((byte)'S', 4, 9, 10, 11, 22), stat);
+        Assert.Equal(new ProcStat((byte)'S', 4, 9, 10, 11, 20, 22), stat);
     }
 
     [Fact]

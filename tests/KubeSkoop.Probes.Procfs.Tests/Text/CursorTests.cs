@@ -121,6 +121,8 @@ public sealed class CursorTests
     [InlineData(new byte[] { 0x1b, (byte)'[' }, "\\x1b[")]
     [InlineData(new byte[] { 0xc3, 0xbc }, "ü")]
     [InlineData(new byte[] { 0xc2, 0x85 }, "\\xc2\\x85")]
+    [InlineData(new byte[] { 0xe2, 0x80, 0xa8 }, "\\xe2\\x80\\xa8")]
+    [InlineData(new byte[] { (byte)'a', 0xe2, 0x80, 0xae }, "a\\xe2\\x80\\xae")]
     public void Names_are_escaped(byte[] name, string expected) => Assert.Equal(expected, KernelText.Escape(name));
 
     // U+FFFD itself is a good character: the kernel's bytes may hold it.

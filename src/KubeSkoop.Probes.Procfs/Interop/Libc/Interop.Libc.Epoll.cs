@@ -13,9 +13,19 @@ internal static partial class Libc
     private const int EventFdCloseOnExec = 0x80000;
     private const int EventFdNonBlocking = 0x800;
 
-    internal static SafeFileHandle CreateEpoll() => EpollCreate1(EpollCloseOnExec);
+    /// <exception cref="IOException">The kernel has no descriptor left to give.</exception>
+    internal static SafeFileHandle CreateEpoll() => Made(EpollCreate1(EpollCloseOnExec), "epoll_create1");
 
-    internal static SafeFileHandle CreateEventFd() => EventFd(0, EventFdCloseOnExec | EventFdNonBlocking);
+    /// <exception cref="IOException">The kernel has no descriptor left to give.</exception>
+    internal static SafeFileHandle CreateEventFd() => Made(EventFd(0, EventFdCloseOnExec | EventFdNonBlocking), "eventfd");
+
+    private static SafeFileHandle Made(SafeFileHandle file, string call)
+    {
+        if (!file.IsInvalid) return file;
+        var error = (Errno)Marshal.GetLastPInvokeError();
+        file.Dispose();
+        throw new IOException($"{call} failed: {error.Describe()}");
+    }
 
     /// <summary>Watches a descriptor for readability. It leaves the set by itself when it is closed.</summary>
     internal static unsafe bool WatchReadable(SafeFileHandle epoll, SafeFileHandle file, ulong data)

@@ -170,11 +170,11 @@ public sealed class FdProbe(ProcNet net, IOptions<FdOptions>? options = null, Ti
     {
         if (_sizeTells)
         {
-            if (!Libc.Stat(process.Directory, "fd\0"u8, out Libc.FileStatus status, out error)) return false;
+            if (!Libc.Stat(process.Living, "fd\0"u8, out Libc.FileStatus status, out error)) return false;
             counted.Open = status.Size;
             return true;
         }
-        if (!Libc.Reopen(_slot!, process.Directory, "fd\0"u8, Libc.OpenDirectory, out error)) return false;
+        if (!Libc.Reopen(_slot!, process.Living, "fd\0"u8, Libc.OpenDirectory, out error)) return false;
         ulong open = 0;
         var entries = new DirectoryCursor(_slot!, _directoryBuffer);
         while (entries.MoveNext())
@@ -195,7 +195,7 @@ public sealed class FdProbe(ProcNet net, IOptions<FdOptions>? options = null, Ti
         {
             ProcProcess process = processes[(first + n) % processes.Count];
             if (!_counted.TryGetValue(process, out Counted? counted) || counted.SeenIn != _sample) continue;
-            if (!Libc.Reopen(_slot!, process.Directory, "fd\0"u8, Libc.OpenDirectory, out Errno error))
+            if (!Libc.Reopen(_slot!, process.Living, "fd\0"u8, Libc.OpenDirectory, out Errno error))
             {
                 Skip(batch, error);
                 continue;
