@@ -1,5 +1,6 @@
 using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace KubeSkoop.Exporter;
 
@@ -14,6 +15,17 @@ internal static class ExporterServices
 
     /// <summary>The probes of the packages this exporter is built with.</summary>
     internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink();
+
+    /// <summary>The probes for a command that runs once, without meters: nobody listens, and a probe that fails shall fail where the command sees it.</summary>
+    internal static ServiceProvider BuildForCommand(Cli.CliHost host, IConfiguration configuration)
+    {
+        IServiceCollection services = new ServiceCollection().AddExporterProbes(configuration, host.Probes);
+        services.RemoveAll<System.Diagnostics.Metrics.IMeterFactory>();
+        ServiceProvider provider = services.BuildServiceProvider();
+        foreach (string problem in ConfigurationCheck.UnknownKeys(configuration, provider.GetRequiredService<IProbeManager>().Probes.Select(static p => p.Descriptor), PackageSections))
+            host.Errors.WriteLine(Metrics.SafeText.Clean($"Configuration: {problem}"));
+        return provider;
+    }
 
     /// <summary>Adds the manager, its settings from <paramref name="configuration"/>, and the probes.</summary>
     /// <param name="services">Where to.</param>

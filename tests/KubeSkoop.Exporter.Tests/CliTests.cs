@@ -16,7 +16,7 @@ public class CliTests
         Assert.Equal(ExitCodes.Ok, code);
         using JsonDocument json = JsonDocument.Parse(output);
         JsonElement[] probes = [.. json.RootElement.GetProperty("probes").EnumerateArray()];
-        Assert.Equal(["fake", "gone", "probe"], probes.Select(static p => p.GetProperty("name").GetString()));
+        Assert.Equal(["fake", "gone", "broken", "probe"], probes.Select(static p => p.GetProperty("name").GetString()));
         Assert.Equal("kubeskoop.fake.active_opens", probes[0].GetProperty("metrics")[0].GetProperty("name").GetString());
         Assert.Equal("kubeskoop_fake_activeopens", probes[0].GetProperty("metrics")[0].GetProperty("upstream_name").GetString());
         Assert.Equal("CountSockets", probes[0].GetProperty("options")[0].GetProperty("name").GetString());
@@ -99,7 +99,7 @@ public class CliTests
     }
 
     [Theory]
-    [InlineData(ExitCodes.Usage, "There is no probe 'nope'. Known probes: fake, gone, probe.", "sample", "nope")]
+    [InlineData(ExitCodes.Usage, "There is no probe 'nope'. Known probes: fake, gone, broken, probe.", "sample", "nope")]
     [InlineData(ExitCodes.Usage, "There is no network namespace 'green'. Known: host (4026531840), blue (4026532001).", "sample", "fake", "--netns", "green")]
     [InlineData(ExitCodes.Unavailable, "gone: cannot open /proc/gone: ENOENT. Load the module.", "sample", "gone")]
     [InlineData(ExitCodes.Usage, "Write it as Key=Value", "list", "--set", "nonsense")]
@@ -107,6 +107,12 @@ public class CliTests
     [InlineData(ExitCodes.Usage, "KubeSkoop:Exporter:Port is 70000; it must lie between 0 and 65535.", "--port", "70000")]
     [InlineData(ExitCodes.Usage, "KubeSkoop:Exporter:Port", "serve", "--set", "KubeSkoop:Exporter:Port=many")]
     [InlineData(ExitCodes.Usage, "KubeSkoop:Probes:RetryDelay is -00:00:01; it must be longer than zero.", "serve", "--port", "0", "--set", "KubeSkoop:Probes:RetryDelay=-00:00:01")]
+    [InlineData(ExitCodes.Usage, "'many' at 'KubeSkoop:Exporter:Port' to a whole number.", "--set", "KubeSkoop:Exporter:Port=many")]
+    [InlineData(ExitCodes.Usage, "--port: 'abc' is no whole number.", "--port", "abc")]
+    [InlineData(ExitCodes.Usage, "--top: '1.5' is no whole number.", "sample", "fake", "--top", "1.5")]
+    [InlineData(ExitCodes.Failed, "InvalidOperationException: the kernel is out of order", "sample", "broken")]
+    [InlineData(ExitCodes.Ok, "Configuration: KubeSkop is not known and is ignored. Did you mean KubeSkoop?", "list", "--set", "KubeSkop:Probes:NodeName=x")]
+    [InlineData(ExitCodes.Ok, "Configuration: KubeSkoop:Probes:fake is 'true', which is ignored: it takes settings of its own, as KubeSkoop:Probes:fake:Key.", "sample", "fake", "--set", "KubeSkoop:Probes:fake=true")]
     [InlineData(ExitCodes.Usage, "--help", "serve", "--bogus")]
     [InlineData(ExitCodes.Usage, "cannot be read", "list", "--config", "/nonexistent/config.json")]
     public async Task Mistakes_have_their_exit_code_and_a_sentence(int expected, string message, params string[] args)
@@ -195,6 +201,7 @@ public class CliTests
         fake.Rows.Add((new SampleSubject(Make.Namespace(4026532001, "blue", "sh", new PodIdentity("shop", "web-0"))), Make.Record(2)));
         fake.Rows.Add((new SampleSubject(null, new SampleAttribute("device", Make.HostileName)), Make.Record(3)));
         var gone = new FakeProbe("gone") { Unavailable = new ProbeUnavailableException("gone", "cannot open /proc/gone", "ENOENT", "Load the module.") };
+        var broken = new FakeProbe("broken") { ReadFails = new InvalidOperationException("the kernel is out of order") };
         var output = new StringWriter();
         var errors = new StringWriter();
         int code = await ExporterCli.RunAsync(args, new CliHost
@@ -203,7 +210,7 @@ public class CliTests
             Errors = TextWriter.Synchronized(errors),
             IsTerminal = terminal,
             Environment = environment ?? new Hashtable(),
-            Probes = Make.Probes(fake, gone),
+            Probes = Make.Probes(fake, gone, broken),
             Started = started,
         }, cancellation);
         return (code, output.ToString(), errors.ToString());

@@ -7,6 +7,7 @@ using System.Text.Json;
 
 namespace KubeSkoop.Exporter.Tests;
 
+[Collection("listens to all meters of the process")]
 public class HttpTests
 {
     [Theory]

@@ -3,6 +3,7 @@ using System.Text;
 
 namespace KubeSkoop.Exporter.Tests;
 
+[Collection("listens to all meters of the process")] // would sample the probes of who counts samples
 public class OtlpTests
 {
     [Fact]

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Exporter.Metrics;
 using Microsoft.Extensions.Options;
@@ -36,7 +37,7 @@ internal static class ExporterCli
         {
             host.Errors.WriteLine(e is OptionsValidationException validation
                 ? string.Join(Environment.NewLine, validation.Failures.Select(SafeText.Clean))
-                : SafeText.Clean(e.Message.ReplaceLineEndings(" ")));
+                : SafeText.Clean(Plainly(e.Message.ReplaceLineEndings(" "))));
             return code;
         }
         catch (OperationCanceledException)
@@ -62,6 +63,22 @@ internal static class ExporterCli
         _ => null,
     };
 
+    // What the binder calls by its .NET name.
+    private static string Plainly(string message) => Types.Aggregate(message, static (text, type) => text.Replace($"to type '{type.Name}'", $"to {type.Meaning}", StringComparison.Ordinal));
+
+    private static readonly (string Name, string Meaning)[] Types =
+    [
+        ("System.Int32", "a whole number"), ("System.Int64", "a whole number"), ("System.Double", "a number"),
+        ("System.Boolean", "true or false"), ("System.TimeSpan", "a time, such as 00:00:10"), ("System.Nullable`1[System.Int32]", "a whole number"),
+    ];
+
+    private static int? WholeNumber(ArgumentResult result)
+    {
+        if (int.TryParse(result.Tokens[0].Value, System.Globalization.NumberStyles.Integer, System.Globalization.CultureInfo.InvariantCulture, out int number)) return number;
+        result.AddError($"{(result.Parent as OptionResult)?.IdentifierToken?.Value ?? result.Argument.Name}: '{result.Tokens[0].Value}' is no whole number.");
+        return null;
+    }
+
     private static RootCommand Build(CliHost host)
     {
         var settings = new SettingOptions();
@@ -86,12 +103,12 @@ internal static class ExporterCli
 
         var probe = new Argument<string>("probe") { Description = "The probe's name; see list." };
         var netns = new Option<string?>("--netns") { Description = "Only this network namespace: its inode, its bound name, 'host', or a process id.", HelpName = "inode|name|pid" };
-        var top = new Option<int?>("--top") { Description = $"Of tcpsummary: the sockets with the fullest queues and their processes, at most this many (up to {TopCommand.Most}).", HelpName = "count" };
+        var top = new Option<int?>("--top") { Description = $"Of tcpsummary: the sockets with the fullest queues and their processes, at most this many (up to {TopCommand.Most}).", HelpName = "count", CustomParser = WholeNumber };
         var sampleCommand = new Command("sample", "Take one exact reading of a probe and print it.") { probe, json, netns, top };
         settings.AddTo(sampleCommand);
         sampleCommand.SetAction((parsed, cancellation) => parsed.GetValue(top) is { } count
-            ? TopCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.Defaults), parsed.GetRequiredValue(probe), count, parsed.GetValue(netns), parsed.GetValue(json), cancellation)
-            : SampleCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.Defaults), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
+            ? TopCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.DefaultsOf(parsed.GetRequiredValue(probe))), parsed.GetRequiredValue(probe), count, parsed.GetValue(netns), parsed.GetValue(json), cancellation)
+            : SampleCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.DefaultsOf(parsed.GetRequiredValue(probe))), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
         root.Add(sampleCommand);
 
         var output = new Option<string?>("--output", "-o") { Description = "Directory to write into instead of standard output.", HelpName = "directory" };
@@ -121,7 +138,7 @@ internal static class ExporterCli
     /// <summary>Short forms of the server's settings.</summary>
     private sealed class ServeOptions
     {
-        private readonly Option<int?> _port = new("--port", "-p") { Description = "TCP port; 0 takes a free one. Default: 9102." };
+        private readonly Option<int?> _port = new("--port", "-p") { Description = "TCP port; 0 takes a free one. Default: 9102.", HelpName = "port", CustomParser = WholeNumber };
         private readonly Option<string?> _listen = new("--listen") { Description = "Address to listen on; * for all. Default: 127.0.0.1.", HelpName = "address" };
         private readonly Option<string?> _naming = new("--naming") { Description = "otel (default), or kubeskoop for upstream's names, labels and types.", HelpName = "otel|kubeskoop" };
         private readonly Option<string?> _enable = new("--enable") { Description = $"Probes to run, with commas. Default: {string.Join(',', ExporterOptions.DefaultProbes)}.", HelpName = "probes" };

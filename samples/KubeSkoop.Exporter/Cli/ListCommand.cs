@@ -8,7 +8,7 @@ internal static class ListCommand
 {
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, bool json)
     {
-        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         ProbeDescriptor[] probes = [.. services.GetRequiredService<IProbeManager>().Probes.Select(static p => p.Descriptor)];
         if (json) WriteJson(host.Output, probes);
         else WriteTable(host, probes);

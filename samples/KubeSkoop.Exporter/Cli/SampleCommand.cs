@@ -11,11 +11,11 @@ internal sealed class UnknownNamespaceException(string message) : Exception(mess
 internal static class SampleCommand
 {
     /// <summary>There is no next sample that could bring what a budget has put off: everything is listed at once.</summary>
-    internal static readonly KeyValuePair<string, string?>[] Defaults = [new($"{TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)}", "00:00:10")];
+    internal static KeyValuePair<string, string?>[] DefaultsOf(string probe) => !TcpSummaryProbe.About.Answers(probe) ? [] : [new($"{TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)}", "00:00:10")];
 
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, string? netns, bool json, CancellationToken cancellationToken)
     {
-        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         var manager = services.GetRequiredService<IProbeManager>();
         if (manager.Find(name) is not IMetricProbe)
         {
@@ -38,8 +38,8 @@ internal static class SampleCommand
         }
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
-        if (namespaces?.Problem is { } hidden && netns is null) host.Errors.WriteLine(hidden);
-        if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
+        // Namespaces that cannot be seen are nobody's concern who asked for one of the others.
+        if (lease.Probe.Statistics.LastProblem is { } problem && (netns is null || problem != namespaces?.Problem)) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }
 

@@ -15,7 +15,7 @@ internal static class TopCommand
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, int count, string? netns, bool json, CancellationToken cancellationToken)
     {
         if (count is < 1 or > Most) throw new TopException($"--top {count}: it must be between 1 and {Most}.");
-        await using ServiceProvider services = new ServiceCollection().AddExporterProbes(configuration, host.Probes).BuildServiceProvider();
+        await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         var manager = services.GetRequiredService<IProbeManager>();
         if (manager.Find(name) is not TcpSummaryProbe)
         {
@@ -24,9 +24,9 @@ internal static class TopCommand
         }
         await using ProbeLease lease = await manager.StartAsync(name, null, cancellationToken);
         NetworkNamespace? only = null;
+        var source = services.GetRequiredService<INetworkNamespaceSource>();
         if (netns is not null)
         {
-            var source = services.GetRequiredService<INetworkNamespaceSource>();
             uint inode = new NamespaceChoice(source, configuration).Resolve(netns, []);
             only = source.Current.FirstOrDefault(n => n.Inode == inode);
         }
@@ -34,7 +34,7 @@ internal static class TopCommand
         TcpTop top = ((TcpSummaryProbe)lease.Probe).Top(count, only);
         if (json) WriteJson(host.Output, taken, top);
         else WriteTables(host, top);
-        if (lease.Probe.Statistics.LastProblem is { } problem) host.Errors.WriteLine($"Some namespaces are missing: {Metrics.SafeText.Clean(problem)}");
+        if (lease.Probe.Statistics.LastProblem is { } problem && (only is null || problem != source.Problem)) host.Errors.WriteLine($"Some namespaces are missing: {Metrics.SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }
 

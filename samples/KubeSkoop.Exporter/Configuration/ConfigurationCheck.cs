@@ -18,10 +18,12 @@ internal static class ConfigurationCheck
         IReadOnlyDictionary<string, string[]> sections)
     {
         var problems = new List<string>();
+        Check(problems, configuration, ["KubeSkoop"]);
         Check(problems, configuration.GetSection("KubeSkoop"), ["Probes", "Exporter"]);
         Check(problems, configuration.GetSection(ExporterOptions.SectionName), ExporterOptions.Keys);
 
         ProbeDescriptor[] known = [.. probes];
+        NoText(problems, configuration.GetSection(ProbesOptions.SectionName));
         string[] names = [.. ProbesKeys, .. sections.Keys, .. known.Select(static p => p.Name)];
         foreach (IConfigurationSection section in configuration.GetSection(ProbesOptions.SectionName).GetChildren())
         {
@@ -38,10 +40,17 @@ internal static class ConfigurationCheck
         return problems;
     }
 
-    private static void Check(List<string> problems, IConfigurationSection section, IReadOnlyCollection<string> known)
+    private static void Check(List<string> problems, IConfiguration section, IReadOnlyCollection<string> known)
     {
+        if (section is IConfigurationSection named) NoText(problems, named);
         foreach (IConfigurationSection child in section.GetChildren())
             if (!known.Contains(child.Key, StringComparer.OrdinalIgnoreCase)) problems.Add(Message(child, known));
+    }
+
+    // "fd": true looks as if it said something.
+    private static void NoText(List<string> problems, IConfigurationSection section)
+    {
+        if (section.Value is { Length: > 0 } text) problems.Add($"{section.Path} is '{text}', which is ignored: it takes settings of its own, as {section.Path}:Key.");
     }
 
     private static string Message(IConfigurationSection key, IReadOnlyCollection<string> known)

@@ -25,7 +25,7 @@ public abstract class NetTableProbe<TRecord> : MetricProbe<TRecord>
     /// <inheritdoc />
     protected sealed override void Read(SampleBatch<TRecord> batch)
     {
-        _tables[0].Namespaces.NoteHidden(batch); // first: what else is wrong says more
+        _tables[0].Namespaces.NoteProblem(batch); // first: what else is wrong says more
         ReadTables(batch);
     }
 

@@ -32,7 +32,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private uint _ownInode;
     private int _leases;
     private volatile string? _fault; // of the last look
-    private string? _hiddenProblem;
+    private volatile string? _missing; // what the last look could not see, for people
+    private (int Denied, int LeftOut) _missingCounts;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
     public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
@@ -51,31 +52,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     public int LeftOut { get; private set; }
 
     /// <inheritdoc />
-    public string? Problem
-    {
-        get
-        {
-            int denied = DeniedProcesses, leftOut = LeftOut;
-            if (_fault is { } fault) return fault;
-            if (denied == 0 && leftOut == 0) return null;
-            string hidden = denied == 0 ? "" : $"The network namespaces of {denied} processes cannot be seen, and those they alone are in are missing: run with CAP_SYS_PTRACE.";
-            string many = leftOut == 0 ? "" : $"{leftOut} network namespaces are left out: raise {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.MaxNamespaces)}, which is {_options.MaxNamespaces}.";
-            return denied == 0 ? many : leftOut == 0 ? hidden : $"{hidden} {many}";
-        }
-    }
+    public string? Problem => _fault ?? _missing;
 
     /// <summary>The host's procfs.</summary>
     internal string HostProc => _options.HostProc;
 
     /// <summary>Names the pods.</summary>
     internal IPodResolver Resolver => _resolver;
-
-    /// <summary>Notes, once for a sample, that the kernel hides processes, and so perhaps namespaces: nothing is missing silently.</summary>
-    internal void NoteHidden<TRecord>(SampleBatch<TRecord> batch)
-        where TRecord : struct
-    {
-        if (DeniedProcesses > 0) batch.Skip(SkipReason.Denied, _hiddenProblem);
-    }
 
     /// <inheritdoc />
     public IDisposable Acquire()
@@ -350,12 +333,25 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Learn(known, seen);
         }
 
+        DescribeMissing();
         if (changed)
         {
             // The host's first; then by inode, which is the order of their creation.
             Volatile.Write(ref _current, [.. _known.Values.Select(static k => k.Namespace).OrderByDescending(static n => n.IsHost).ThenBy(static n => n.Inode)]);
         }
         return ended;
+    }
+
+    private void DescribeMissing()
+    {
+        if (_missingCounts == (DeniedProcesses, LeftOut)) return;
+        _missingCounts = (DeniedProcesses, LeftOut);
+        string? hidden = DeniedProcesses == 0 ? null
+            : DeniedProcesses == 1 ? "The network namespace of 1 process cannot be seen, and is missing if no other is in it: run with CAP_SYS_PTRACE."
+            : $"The network namespaces of {DeniedProcesses} processes cannot be seen, and those that no other is in are missing: run with CAP_SYS_PTRACE.";
+        string? many = LeftOut == 0 ? null
+            : $"{LeftOut} network namespaces are left out: raise {ProcfsOptions.SectionName}:{nameof(ProcfsOptions.MaxNamespaces)}, which is {_options.MaxNamespaces}.";
+        _missing = hidden is null ? many : many is null ? hidden : $"{hidden} {many}";
     }
 
     private void Learn(Known known, Sighting seen)
@@ -432,7 +428,6 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             {
                 if (error is not (Errno.AccessDenied or Errno.NotPermitted)) continue;
                 denied++;
-                _hiddenProblem ??= $"{HostProc}/<pid>/ns/net of other users' processes: {error.Describe()}; network namespaces may be missing";
                 continue;
             }
             ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
@@ -594,5 +589,15 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             _epoll.Dispose();
             _wake.Dispose();
         }
+    }
+}
+
+internal static class NamespaceProblems
+{
+    /// <summary>Notes, once for a sample, that namespaces are missing: for who looks at a probe and not at the source of namespaces.</summary>
+    internal static void NoteProblem<TRecord>(this INetworkNamespaceSource namespaces, SampleBatch<TRecord> batch)
+        where TRecord : struct
+    {
+        if (namespaces.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
     }
 }

@@ -250,7 +250,7 @@ public sealed class QdiscLiveTests
 
         string[] shown = [.. bench.Rows(ns).Where(static r => r.Subject.Attributes.Length == 4 && r.Subject.Attributes[1].Value == "pfifo").Select(static r => r.Subject.Attributes[0].Value)];
 
-        Assert.Equal(["a\"b", "a\\x5cb", "{x=\"1\"}", "a\\x01b", "é漢", "eth0\u2028"], shown);
+        Assert.Equal(["a\"b", "a\\x5cb", "{x=\"1\"}", "a\\x01b", "é漢", "eth0\\xe2\\x80\\xa8"], shown);
     }
 
     [LiveFact(Needs.NetNs, "tc")]

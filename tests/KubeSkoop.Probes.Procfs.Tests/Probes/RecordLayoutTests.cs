@@ -45,6 +45,16 @@ public sealed class RecordLayoutTests
     }
 
     [Fact]
+    public void Time_under_memory_pressure_is_a_duration_and_refusals_are_counters()
+    {
+        var record = new TcpExtRecord { MemoryPressureTime = 1500 }; // net/ipv4/tcp.c, tcp_leave_memory_pressure: jiffies_to_msecs
+        Metric<TcpExtRecord> time = TcpExtRecord.Metrics.Single(static m => m.Name == "kubeskoop.tcpext.memory_pressure_time");
+        Assert.Equal(("s", 1.5, 1500ul), (time.Unit, time.Read!(in record).AsDouble(), time.ReadUpstream!(in record).UInt64));
+        foreach (string name in (string[])["paws_active_rejected", "paws_established_rejected", "pf_memalloc_drops"])
+            Assert.Equal(MetricKind.Counter, TcpExtRecord.Metrics.Single(m => m.Name == $"kubeskoop.tcpext.{name}").Kind);
+    }
+
+    [Fact]
     public void Mptcp_record_holds_its_slots() =>
         Assert.True(Unsafe.SizeOf<MptcpRecord>() >= MptcpRecord.Columns.SlotCount * Unsafe.SizeOf<Reading>());
 

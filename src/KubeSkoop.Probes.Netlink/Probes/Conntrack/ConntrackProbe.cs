@@ -157,6 +157,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     protected override void Read(SampleBatch<ConntrackRecord> batch)
     {
         if (_fault is { } fault) throw new InvalidOperationException($"The probe's work in the background failed: {fault.Message}", fault);
+        sockets.Namespaces.NoteProblem(batch);
         lock (_table.Gate)
         {
             ReadOnlySpan<NamespaceSocket> slots = _table.Current;

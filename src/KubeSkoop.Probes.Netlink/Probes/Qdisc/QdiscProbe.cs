@@ -81,6 +81,7 @@ public sealed class QdiscProbe(NetlinkSockets sockets, TimeProvider? clock = nul
     /// <inheritdoc />
     protected override void Read(SampleBatch<QdiscRecord> batch)
     {
+        sockets.Namespaces.NoteProblem(batch);
         lock (_table.Gate)
         {
             ReadOnlySpan<NamespaceSocket> slots = _table.Current;

@@ -249,6 +249,7 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     /// <inheritdoc />
     protected override void Read(SampleBatch<TcpSummaryRecord> batch)
     {
+        _net.Namespaces.NoteProblem(batch);
         lock (_gate)
         {
             IReadOnlyList<NetworkNamespace> snapshot = _net.Namespaces.Current;

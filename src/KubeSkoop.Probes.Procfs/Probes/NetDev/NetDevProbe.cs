@@ -81,7 +81,7 @@ public sealed class NetDevProbe(ProcNet net, IEnumerable<ISampleSource<NetDevRec
     /// <inheritdoc />
     protected override void Read(SampleBatch<NetDevRecord> batch)
     {
-        net.Namespaces.NoteHidden(batch);
+        net.Namespaces.NoteProblem(batch);
         _source!.Read(batch);
     }
 }
