@@ -13,7 +13,7 @@ internal sealed class ExporterOptions
         [nameof(Port), nameof(Listen), nameof(Naming), nameof(AllowControl), nameof(Otlp), nameof(OtlpInterval), nameof(OtlpSeriesPerInstrument)];
 
     /// <summary>The probes that run when the configuration names none: low overhead, useful every day.</summary>
-    internal static readonly string[] DefaultProbes = ["sock", "tcp", "udp", "ip", "icmp", "tcpext", "netdev", "softnet", "ipvs", "io"];
+    internal static readonly string[] DefaultProbes = ["sock", "tcp", "udp", "ip", "icmp", "tcpext", "netdev", "qdisc", "softnet", "ipvs", "io"];
 
     /// <summary>TCP port. Zero takes a free one.</summary>
     public int Port { get; set; } = 9102;
