@@ -30,6 +30,7 @@ build() {
 	missing=$(need_tools gcc:gcc)
 	[[ -z $missing ]] || { say "Missing: $missing"; exit 1; }
 	need_sdk
+	need_bpf_tools
 	mkdir -p "$native"
 	log=$(mktemp)
 	for source in benchmarks/native/*.c; do

@@ -9,7 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$root/samples/KubeSkoop.Exporter
 exporter=$project/bin/Release/net10.0/KubeSkoop.Exporter
 stamp=$project/obj/run.stamp
-sources=("$root/src" "$project" "$root"/Directory.*.props "$root/global.json")
+sources=("$root/src" "$root/bpf" "$root/native" "$project" "$root"/Directory.*.props "$root/global.json")
 
 # Prints something when a file was changed, added or removed (its directory is newer then) after the given mark.
 newer_than() {
@@ -33,7 +33,7 @@ build() {
 }
 
 if [[ ! -x $exporter || ! -e $stamp || -n $(newer_than "$stamp") ]]; then
-	if need_sdk; then
+	if need_sdk && need_bpf_tools; then
 		build
 	elif [[ -x $exporter ]]; then
 		say "Running what was built earlier."

@@ -117,7 +117,7 @@ accept_snapshots() {
 }
 
 mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux \
-	setpriv:util-linux conntrack:conntrack nft:nftables iptables:iptables)
+	setpriv:util-linux conntrack:conntrack nft:nftables iptables:iptables bpftool:bpftool)
 for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
 # Prometheus's own checker; its package would start a server.
 if promtool=$(unpack_tool promtool prometheus); then
@@ -126,7 +126,10 @@ else
 	say "Missing: 'promtool' (Debian package prometheus). Tests that need it are skipped."
 fi
 [[ $EUID -eq 0 ]] || say "Not root: tests that make network namespaces are skipped. Run it with sudo to run all."
-if ! need_sdk; then
+if [[ $(uname -m) == x86_64 && ! (-x /usr/bin/aarch64-linux-gnu-gcc && -e /usr/aarch64-linux-gnu/include/stdio.h) ]]; then
+	apt_install gcc-aarch64-linux-gnu libc6-dev-arm64-cross || say "Missing: a cross compiler (Debian packages gcc-aarch64-linux-gnu, libc6-dev-arm64-cross). The package goes without libbpf for arm64."
+fi
+if ! need_sdk || ! need_bpf_tools; then
 	failed=1
 	finish
 fi

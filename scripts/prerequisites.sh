@@ -34,6 +34,19 @@ need_tools() {
 	[[ ${#missing[@]} -eq 0 ]] || printf '%s\n' "${missing[@]}"
 }
 
+# What compiling bpf/ and linking libbpf need. Installs it; says what is still missing, and then fails.
+need_bpf_tools() {
+	local pair missing=() packages=()
+	mapfile -t missing < <(need_tools clang:clang llvm-strip:llvm llvm-objcopy:llvm)
+	for pair in /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/libelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev; do
+		[[ -e ${pair%%:*} ]] || packages+=("${pair#*:}")
+	done
+	if [[ ${#packages[@]} -gt 0 ]] && ! apt_install "${packages[@]}"; then missing+=("${packages[@]/#/Debian package }"); fi
+	[[ ${#missing[@]} -eq 0 ]] && return
+	for pair in "${missing[@]}"; do say "Missing: $pair. The BPF programs cannot be built without it."; done
+	return 1
+}
+
 # Unpacks a program of a Debian package beside the build: for packages that would start a service when installed.
 # Prints the program's path.
 unpack_tool() {

@@ -24,6 +24,7 @@ internal sealed class ExporterApp : IAsyncDisposable
     private readonly MetricsEndpoint _metrics;
     private readonly StatusEndpoint _status;
     private readonly ControlEndpoint _control;
+    private readonly EventsEndpoint _events;
     private readonly ExporterOptions _options;
 
     private ExporterApp(WebApplication app, ExporterOptions options)
@@ -38,6 +39,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
         _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, writer);
         _control = new ControlEndpoint(Manager, options);
+        _events = new EventsEndpoint(Manager, app.Lifetime, TimeProvider.System);
         app.Run(AnswerAsync);
     }
 
@@ -146,7 +148,7 @@ internal sealed class ExporterApp : IAsyncDisposable
     {
         string path = context.Request.Path.Value ?? "/";
         if (path.StartsWith(ControlEndpoint.Prefix, StringComparison.Ordinal)) return _control.AnswerAsync(context, path[ControlEndpoint.Prefix.Length..]);
-        if (path is not ("/metrics" or "/status" or "/healthz" or "/readyz" or "/")) return TextAsync(context, StatusCodes.Status404NotFound, "Not found. See /\n");
+        if (path is not ("/metrics" or "/events" or "/status" or "/healthz" or "/readyz" or "/")) return TextAsync(context, StatusCodes.Status404NotFound, "Not found. See /\n");
         if (!HttpMethods.IsGet(context.Request.Method) && !HttpMethods.IsHead(context.Request.Method))
         {
             context.Response.Headers.Allow = "GET, HEAD";
@@ -155,6 +157,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         return path switch
         {
             "/metrics" => _metrics.AnswerAsync(context),
+            "/events" => _events.AnswerAsync(context),
             "/status" => _status.AnswerAsync(context),
             "/readyz" => _status.AnswerReadyAsync(context),
             "/healthz" => TextAsync(context, StatusCodes.Status200OK, "ok\n"),
@@ -166,7 +169,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         <!DOCTYPE html>
         <html lang="en"><head><meta charset="utf-8"><title>KubeSkoop.Exporter</title></head>
         <body><h1>KubeSkoop.Exporter</h1>
-        <ul><li><a href="/metrics">metrics</a></li><li><a href="/status">status</a></li><li><a href="/readyz">ready?</a></li><li><a href="/healthz">alive?</a></li></ul>
+        <ul><li><a href="/metrics">metrics</a></li><li><a href="/events">events</a></li><li><a href="/status">status</a></li><li><a href="/readyz">ready?</a></li><li><a href="/healthz">alive?</a></li></ul>
         </body></html>
 
         """;

@@ -1,4 +1,5 @@
 using KubeSkoop.Exporter.Configuration;
+using KubeSkoop.Probes.Ebpf;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -11,10 +12,11 @@ internal static class ExporterServices
     internal static readonly Dictionary<string, string[]> PackageSections = new(StringComparer.OrdinalIgnoreCase)
     {
         ["Procfs"] = [nameof(ProcfsOptions.HostProc), nameof(ProcfsOptions.NamespaceDirectories), nameof(ProcfsOptions.RefreshInterval), nameof(ProcfsOptions.MaxNamespaces)],
+        ["Ebpf"] = [nameof(EbpfOptions.LibraryPath), nameof(EbpfOptions.BtfPath), nameof(EbpfOptions.Hook), nameof(EbpfOptions.MeasureOverhead), nameof(EbpfOptions.MaxNamespaces), nameof(EbpfOptions.RingBytes)],
     };
 
     /// <summary>The probes of the packages this exporter is built with.</summary>
-    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink();
+    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink().AddEbpf();
 
     /// <summary>The probes for a command that runs once, without meters: nobody listens, and a probe that fails shall fail where the command sees it.</summary>
     internal static ServiceProvider BuildForCommand(Cli.CliHost host, IConfiguration configuration)

@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.TestKit;
 
@@ -28,6 +29,32 @@ internal static partial class Libc
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial nint Syscall(nint number, nint first, nint second, nint third);
+
+    /// <summary>Has the kernel take a raw tracepoint program that does nothing, and lets go of it.</summary>
+    /// <returns>0, or errno.</returns>
+    internal static unsafe int LoadEmptyProgram()
+    {
+        const int ProgramLoad = 5;       // include/uapi/linux/bpf.h
+        const uint RawTracepoint = 17;
+        ulong* instructions = stackalloc ulong[] { 0xb7, 0x95 }; // r0 = 0; exit
+        fixed (byte* licence = "GPL\0"u8)
+        {
+            var load = new ProgramToLoad { Type = RawTracepoint, Instructions = 2, FirstInstruction = instructions, Licence = licence };
+            nint descriptor = Syscall(RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 280 : 321, ProgramLoad, (nint)(&load), sizeof(ProgramToLoad));
+            if (descriptor < 0) return Marshal.GetLastPInvokeError();
+            new SafeFileHandle(descriptor, ownsHandle: true).Dispose();
+            return 0;
+        }
+    }
+
+    // union bpf_attr, as far as BPF_PROG_LOAD needs it
+    private unsafe struct ProgramToLoad
+    {
+        internal uint Type;
+        internal uint Instructions;
+        internal ulong* FirstInstruction;
+        internal byte* Licence;
+    }
 
     /// <summary>A socket of a protocol that .NET does not know.</summary>
     internal static Socket OpenSocket(int family, int type, int protocol)

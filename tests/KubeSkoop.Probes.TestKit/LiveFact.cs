@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using Xunit;
 
 namespace KubeSkoop.Probes.TestKit;
@@ -25,6 +26,9 @@ public enum Needs
 
     /// <summary>The sources as a git checkout.</summary>
     Checkout = 16 | Sources,
+
+    /// <summary>Root, and a kernel that loads BPF programs and has its types (BTF).</summary>
+    Bpf = 32 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -71,6 +75,7 @@ public sealed class LiveTheoryAttribute : TheoryAttribute
 public static class Machine
 {
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
+    private static readonly Lazy<string?> BpfProblem = new(TryBpf);
 
     /// <summary>Why a test with these needs cannot run here; <see langword="null"/> when it can.</summary>
     public static string? Lacks(Needs needs, params string[] tools)
@@ -82,6 +87,7 @@ public static class Machine
         if (needs.HasFlag(Needs.Sources) && (Repository.Find() is null || !Command.Exists("dotnet"))) return "Needs the sources and the .NET SDK, which are not here.";
         if (needs.HasFlag(Needs.Checkout) && !(Command.Exists("git") && Path.Exists(Path.Combine(Repository.Root, ".git")))) return "Needs git and a checkout.";
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
+        if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
     }
@@ -95,5 +101,12 @@ public static class Machine
             .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])
             .GetAwaiter().GetResult();
         return result.ExitCode == 0 ? null : $"Needs network namespaces with veth pairs, which this machine refuses: {result.Error.Trim()}";
+    }
+
+    private static string? TryBpf()
+    {
+        if (!File.Exists("/sys/kernel/btf/vmlinux")) return "Needs a kernel that shows its types in /sys/kernel/btf/vmlinux.";
+        int error = Libc.LoadEmptyProgram();
+        return error == 0 ? null : $"Needs a kernel that loads BPF programs; this one refuses: {Marshal.GetPInvokeErrorMessage(error)}";
     }
 }

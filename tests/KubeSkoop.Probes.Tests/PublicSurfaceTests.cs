@@ -1,4 +1,5 @@
 using System.Reflection;
+using KubeSkoop.Probes.Ebpf;
 using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
 using PublicApiGenerator;
@@ -24,6 +25,9 @@ public sealed class PublicSurfaceTests
 
     [Fact]
     public void Netlink() => Check(typeof(NetlinkSockets).Assembly);
+
+    [Fact]
+    public void Ebpf() => Check(typeof(EbpfPrograms).Assembly);
 
     private static void Check(Assembly assembly)
     {

@@ -111,6 +111,19 @@ internal static class ExporterCli
             : SampleCommand.RunAsync(host, settings.Load(parsed, host, [], SampleCommand.DefaultsOf(parsed.GetRequiredValue(probe))), parsed.GetRequiredValue(probe), parsed.GetValue(netns), parsed.GetValue(json), cancellation));
         root.Add(sampleCommand);
 
+        var watched = new Option<string?>("--probe") { Description = "Only these probes, with commas. Default: every BPF probe that has events.", HelpName = "probes" };
+        var events = new Option<int?>("--count") { Description = "End after this many events.", HelpName = "count", CustomParser = WholeNumber };
+        var watchCommand = new Command("watch", "Start probes and print their events as they happen.") { watched, json, events };
+        settings.AddTo(watchCommand);
+        watchCommand.SetAction((parsed, cancellation) => WatchCommand.RunAsync(host, settings.Load(parsed, host, []),
+            parsed.GetValue(watched)?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [], parsed.GetValue(json), parsed.GetValue(events), cancellation));
+        root.Add(watchCommand);
+
+        var kernelCommand = new Command("kernel", "Show what this kernel can do for BPF probes, and which way each takes.");
+        settings.AddTo(kernelCommand);
+        kernelCommand.SetAction((parsed, cancellation) => KernelCommand.RunAsync(host, settings.Load(parsed, host, []), cancellation));
+        root.Add(kernelCommand);
+
         var output = new Option<string?>("--output", "-o") { Description = "Directory to write into instead of standard output.", HelpName = "directory" };
         var docsCommand = new Command("docs", "Write the page about all probes.") { output };
         docsCommand.SetAction((parsed, _) => DocsCommand.RunAsync(host, parsed.GetValue(output)));

@@ -39,7 +39,8 @@ internal static class SampleCommand
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
         // Namespaces that cannot be seen are nobody's concern who asked for one of the others.
-        if (lease.Probe.Statistics.LastProblem is { } problem && (netns is null || problem != namespaces?.Problem)) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
+        if (netns is null && namespaces?.Problem is { } hidden) host.Errors.WriteLine(Metrics.SafeText.Clean(hidden));
+        if (lease.Probe.Statistics.LastProblem is { } problem && problem != namespaces?.Problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }
 

@@ -92,20 +92,6 @@ internal static class TopCommand
 
     private static string Number(uint number) => number.ToString(CultureInfo.InvariantCulture);
 
-    // As the kernel's sources and the metrics have it.
-    private static string NameOf(TcpState state) => state switch
-    {
-        TcpState.Established => "ESTABLISHED",
-        TcpState.SynSent => "SYN_SENT",
-        TcpState.SynReceived or TcpState.NewSynReceived => "SYN_RECV",
-        TcpState.FinWait1 => "FIN_WAIT1",
-        TcpState.FinWait2 => "FIN_WAIT2",
-        TcpState.TimeWait => "TIME_WAIT",
-        TcpState.Close => "CLOSE",
-        TcpState.CloseWait => "CLOSE_WAIT",
-        TcpState.LastAck => "LAST_ACK",
-        TcpState.Listen => "LISTEN",
-        TcpState.Closing => "CLOSING",
-        _ => "-",
-    };
+    // As the metrics have it: a handshake that is no socket yet counts as one.
+    private static string NameOf(TcpState state) => state == TcpState.NewSynReceived ? TcpState.SynReceived.KernelName() : state.KernelName();
 }

@@ -95,6 +95,15 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         json.WriteString("last_problem", statistics.LastProblem);
         json.WriteNumber("events_sent", statistics.EventsSent);
         json.WriteNumber("events_dropped", statistics.EventsDropped);
+        if (probe is IKernelProgramProbe programs)
+        {
+            KernelProgramStatistics kernel = programs.ReadKernelStatistics();
+            json.WriteNumber("kernel_runs", kernel.Runs);
+            json.WriteNumber("kernel_seconds", kernel.RunTime.TotalSeconds);
+            json.WriteNumber("events_suppressed", kernel.EventsSuppressed);
+            json.WriteNumber("events_lost", kernel.EventsLost);
+            json.WriteNumber("uncounted", kernel.Uncounted);
+        }
         json.WriteEndObject();
     }
 }

@@ -18,6 +18,18 @@ public abstract record ProbeEvent
     /// <summary>The node's name.</summary>
     public string? Node { get; init; }
 
+    /// <summary>What happened, in one word: the name of the record without <c>Event</c>.</summary>
+    public string Type => GetType().Name is var name && name.EndsWith("Event", StringComparison.Ordinal) ? name[..^"Event".Length] : name;
+
+    /// <summary>What happened, in one line for people. May hold what processes chose: clean it before it goes to a terminal.</summary>
+    public virtual string Message => Type;
+
+    /// <summary>Tells everything the event says beyond probe, time, namespace, pod and node: for JSON, logs and other formats.</summary>
+    /// <param name="writer">Is called once for each field that has a value.</param>
+    public virtual void WriteFields(IEventFieldWriter writer)
+    {
+    }
+
     /// <summary>Where drops of this event are counted.</summary>
     internal ProbeStatistics? Statistics
     {

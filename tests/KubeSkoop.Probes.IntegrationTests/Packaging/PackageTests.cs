@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
 using System.Reflection.Metadata;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Xml.Linq;
 
@@ -38,6 +39,25 @@ public sealed class PackageTests(PackagesFixture packages)
 
         using ZipArchive symbols = ZipFile.OpenRead(Path.Combine(packages.Feed, $"{name}.{packages.Version}.snupkg"));
         Assert.Contains($"lib/net10.0/{name}.pdb", symbols.Entries.Select(static e => e.FullName));
+    }
+
+    [LiveFact(Needs.Sources)]
+    public async Task The_ebpf_package_brings_libbpf_for_whoever_builds_or_publishes_with_it()
+    {
+        const string name = "KubeSkoop.Probes.Ebpf";
+        string runtime = RuntimeInformation.OSArchitecture == Architecture.Arm64 ? "linux-arm64" : "linux-x64";
+        using ZipArchive package = ZipFile.OpenRead(Path.Combine(packages.Feed, $"{name}.{packages.Version}.nupkg"));
+        using var packed = new MemoryStream();
+        await using (Stream entry = package.GetEntry($"runtimes/{runtime}/native/libbpf.so")!.Open()) await entry.CopyToAsync(packed);
+        Assert.NotNull(package.GetEntry("THIRD-PARTY-NOTICES.md"));
+        using var sources = new StreamReader(package.GetEntry($"third-party/{runtime}/libbpf.sources.txt")!.Open());
+        Assert.Matches(@"^libbpf \S+\nelfutils \S+\nzlib \S+\n?$", await sources.ReadToEndAsync());
+
+        string program = await packages.BuildAsync("Ebpf", "System.Console.WriteLine(new KubeSkoop.Probes.Ebpf.EbpfOptions().Validate().Count());", name);
+        Assert.Equal(packed.ToArray(), await File.ReadAllBytesAsync(Path.Combine(Path.GetDirectoryName(program)!, "runtimes", runtime, "native", "libbpf.so")));
+        string published = Path.Combine(Path.GetDirectoryName(program)!, "published");
+        await PackagesFixture.DotnetAsync(packages.DirectoryOf("Ebpf"), "publish", "-c", "Release", "-r", runtime, "--self-contained", "false", "-o", published);
+        Assert.Equal(packed.ToArray(), await File.ReadAllBytesAsync(Path.Combine(published, "libbpf.so")));
     }
 
     [LiveFact(Needs.Checkout)]
@@ -94,6 +114,30 @@ public sealed class PackageTests(PackagesFixture packages)
         string row = Assert.Single(output.Split('\n'), l => l.StartsWith(ns.Inode.ToString(CultureInfo.InvariantCulture) + " ", StringComparison.Ordinal));
         Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{ns.Inode} 5"), row);
         Assert.Equal(5ul, await ns.NstatAsync("TcpActiveOpens"));
+    }
+
+    [LiveFact(Needs.Sources | Needs.NetNs | Needs.Bpf)]
+    public async Task A_fresh_project_runs_a_BPF_probe_with_the_packaged_library()
+    {
+        string program = await packages.BuildAsync("FreshBpf", """
+            using KubeSkoop.Probes;
+            using KubeSkoop.Probes.Ebpf;
+
+            await using var probe = await TcpResetProbe.StartNewAsync();
+            using var events = probe.Subscribe();
+            using var client = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.InterNetwork, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Tcp);
+            try { client.Connect("127.0.0.1", 9); } catch (System.Net.Sockets.SocketException) { }
+            using var limit = new CancellationTokenSource(10_000);
+            do Console.WriteLine((await events.Reader.ReadAsync(limit.Token)).Message); while (!limit.IsCancellationRequested && events.Reader.Count > 0);
+            foreach (string path in File.ReadLines("/proc/self/maps").Where(static l => l.Contains("libbpf")).Select(static l => l[l.IndexOf('/')..]).Distinct()) Console.WriteLine(path);
+            """, "KubeSkoop.Probes.Ebpf");
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        string output = await ns.ExecuteAsync(program);
+        Assert.Contains("reset sent TCP 127.0.0.1:9 -> 127.0.0.1:", output, StringComparison.Ordinal);
+        Assert.Contains("/runtimes/linux-", Assert.Single(output.Split('\n'), static l => l.StartsWith('/')), StringComparison.Ordinal); // not the system's
+        using ZipArchive package = ZipFile.OpenRead(Path.Combine(packages.Feed, $"KubeSkoop.Probes.Ebpf.{packages.Version}.nupkg"));
+        Assert.Contains("THIRD-PARTY-NOTICES.md", package.Entries.Select(static e => e.FullName));
+        Assert.Contains("runtimes/linux-x64/native/libbpf.so", package.Entries.Select(static e => e.FullName));
     }
 
     [LiveFact(Needs.Sources)]

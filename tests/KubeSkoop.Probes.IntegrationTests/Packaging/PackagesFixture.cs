@@ -48,7 +48,7 @@ public sealed class PackagesFixture : IAsyncLifetime
     /// <returns>The built program.</returns>
     public async Task<string> BuildAsync(string name, string program, params string[] packages)
     {
-        string directory = Path.Combine(_home.FullName, name);
+        string directory = DirectoryOf(name);
         Directory.CreateDirectory(directory);
         string references = string.Concat(packages.Select(p =>
             $"    <PackageReference Include=\"{p}\" Version=\"{(p.StartsWith("KubeSkoop.", StringComparison.Ordinal) ? Version : VersionOf(p))}\" />\n"));
@@ -72,6 +72,9 @@ public sealed class PackagesFixture : IAsyncLifetime
             Assert.True(Directory.Exists(Path.Combine(PackageCache, package.ToLowerInvariant(), Version)), $"{package} did not come from the feed packed here.");
         return Path.Combine(directory, "bin", "Release", "net10.0", name);
     }
+
+    /// <summary>The directory of a project that was built.</summary>
+    internal string DirectoryOf(string name) => Path.Combine(_home.FullName, name);
 
     internal static Task DotnetAsync(string directory, params string[] arguments) => DotnetAsync(directory, new Dictionary<string, string?>(), arguments);
 

@@ -66,6 +66,33 @@ public sealed record ConntrackFlowEvent : ConntrackEvent
 
     /// <summary>The kernel's number of the entry.</summary>
     public uint? Id { get; init; }
+
+    /// <inheritdoc />
+    public override string Message =>
+        $"flow {ConntrackWords.Of(Change)} {Original}{(TcpState is { } state ? $" {state}" : "")}{((Status & ConntrackStatus.SeenReply) == 0 ? ", unreplied" : "")}{(OriginalTraffic is { } there ? $", {there.Bytes} bytes there" : "")}{(ReplyTraffic is { } back ? $", {back.Bytes} back" : "")}";
+
+    /// <inheritdoc />
+    public override void WriteFields(IEventFieldWriter writer)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        writer.Write("change", ConntrackWords.Of(Change));
+        writer.Write(Original);
+        if (Reply is { } reply) writer.Write(reply, "reply.");
+        if (Master is { } master) writer.Write(master, "master.");
+        writer.Write("status", Status.ToString());
+        if (TcpState is { } state) writer.Write("state", state.ToString());
+        writer.WriteIfAny("icmp.id", IcmpIdentifier);
+        writer.WriteIfAny("icmp.type", IcmpType);
+        if (Timeout is { } timeout) writer.Write("timeout_seconds", timeout.TotalSeconds);
+        writer.WriteIfAny("packets", OriginalTraffic?.Packets);
+        writer.WriteIfAny("bytes", OriginalTraffic?.Bytes);
+        writer.WriteIfAny("reply.packets", ReplyTraffic?.Packets);
+        writer.WriteIfAny("reply.bytes", ReplyTraffic?.Bytes);
+        if (Began is { } began && Ended is { } ended) writer.Write("duration_seconds", (ended - began).TotalSeconds);
+        writer.WriteIfAny("mark", Mark);
+        if (Zone != 0) writer.Write("zone", (long)Zone);
+        writer.WriteIfAny("id", Id);
+    }
 }
 
 /// <summary>A flow that a helper expects (FTP's data connection) is announced, or is expected no more.</summary>
@@ -85,6 +112,20 @@ public sealed record ConntrackExpectationEvent : ConntrackEvent
 
     /// <summary>How long it is waited for.</summary>
     public TimeSpan? Timeout { get; init; }
+
+    /// <inheritdoc />
+    public override string Message => $"expectation {ConntrackWords.Of(Change)} {Expected}{(Helper is null ? "" : $", helper {Helper}")}";
+
+    /// <inheritdoc />
+    public override void WriteFields(IEventFieldWriter writer)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        writer.Write("change", ConntrackWords.Of(Change));
+        writer.Write(Expected);
+        if (Master is { } master) writer.Write(master, "master.");
+        writer.WriteIfAny("helper", Helper);
+        if (Timeout is { } timeout) writer.Write("timeout_seconds", timeout.TotalSeconds);
+    }
 }
 
 /// <summary>
@@ -104,6 +145,19 @@ public sealed record ConntrackTableFullEvent : ConntrackEvent
 
     /// <summary>Most entries (<c>net.netfilter.nf_conntrack_max</c>).</summary>
     public ulong? Maximum { get; init; }
+
+    /// <inheritdoc />
+    public override string Message => $"table full ({Entries?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?"} of {Maximum?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?"} entries): {Dropped} packets dropped, {DroppedEarly} entries thrown out";
+
+    /// <inheritdoc />
+    public override void WriteFields(IEventFieldWriter writer)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        writer.Write("dropped", Dropped);
+        writer.Write("dropped_early", DroppedEarly);
+        writer.WriteIfAny("entries", Entries);
+        writer.WriteIfAny("maximum", Maximum);
+    }
 }
 
 /// <summary>Entries could not be inserted since the last look: two packets raced for the same flow, or a hash chain was too long. Derived from the namespace's counters.</summary>
@@ -114,6 +168,22 @@ public sealed record ConntrackInsertFailedEvent : ConntrackEvent
 
     /// <summary>Of those, for a hash chain that was too long; kernels before 5.15 do not say, and this is 0.</summary>
     public ulong ChainsTooLong { get; init; }
+
+    /// <inheritdoc />
+    public override string Message => $"{InsertFailed} entries could not be inserted, {ChainsTooLong} of them for a long hash chain";
+
+    /// <inheritdoc />
+    public override void WriteFields(IEventFieldWriter writer)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        writer.Write("insert_failed", InsertFailed);
+        writer.Write("chains_too_long", ChainsTooLong);
+    }
+}
+
+internal static class ConntrackWords
+{
+    internal static string Of(ConntrackChange change) => change switch { ConntrackChange.New => "new", ConntrackChange.Update => "update", _ => "destroy" };
 }
 
 /// <summary>Traffic of a flow in one direction.</summary>

@@ -3,49 +3,6 @@ using System.Runtime.InteropServices;
 
 namespace KubeSkoop.Probes.Netlink;
 
-/// <summary>A TCP state, include/net/tcp_states.h.</summary>
-public enum TcpState : byte
-{
-    /// <summary>No state.</summary>
-    None = 0,
-
-    /// <summary>ESTABLISHED.</summary>
-    Established = 1,
-
-    /// <summary>SYN_SENT.</summary>
-    SynSent = 2,
-
-    /// <summary>SYN_RECV.</summary>
-    SynReceived = 3,
-
-    /// <summary>FIN_WAIT1.</summary>
-    FinWait1 = 4,
-
-    /// <summary>FIN_WAIT2.</summary>
-    FinWait2 = 5,
-
-    /// <summary>TIME_WAIT.</summary>
-    TimeWait = 6,
-
-    /// <summary>CLOSE.</summary>
-    Close = 7,
-
-    /// <summary>CLOSE_WAIT.</summary>
-    CloseWait = 8,
-
-    /// <summary>LAST_ACK.</summary>
-    LastAck = 9,
-
-    /// <summary>LISTEN.</summary>
-    Listen = 10,
-
-    /// <summary>CLOSING.</summary>
-    Closing = 11,
-
-    /// <summary>NEW_SYN_RECV: a handshake that is no socket yet.</summary>
-    NewSynReceived = 12,
-}
-
 /// <summary>What is said to sock_diag about TCP, include/uapi/linux/inet_diag.h.</summary>
 /// <remarks>
 /// The older message, TCPDIAG_GETSOCK, is asked rather than SOCK_DIAG_BY_FAMILY: a dump walks the whole machine's table, of

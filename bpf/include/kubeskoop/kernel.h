@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+//
+// The kernel's types, as far as the programs here touch them. Only names matter: where a field lies is looked up in the running
+// kernel's BTF when a program is loaded (CO-RE), so a type lists just the fields that are read, in any order.
+#ifndef KUBESKOOP_KERNEL_H
+#define KUBESKOOP_KERNEL_H
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef signed short __s16;
+typedef unsigned int __u32;
+typedef signed int __s32;
+typedef unsigned long long __u64;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u64 __be64;
+typedef __u16 __sum16;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+// include/uapi/linux/bpf.h
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+
+enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
+};
+
+enum {
+	BPF_F_NO_PREALLOC = 1U << 0,
+};
+
+enum {
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1U << 0,
+};
+
+enum {
+	BPF_RB_NO_WAKEUP = 1U << 0,
+	BPF_RB_FORCE_WAKEUP = 1U << 1,
+};
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+// include/linux/socket.h, include/uapi/linux/in.h
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+
+// include/net/tcp_states.h
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_TIME_WAIT = 6,
+	TCP_CLOSE = 7,
+	TCP_LISTEN = 10,
+	TCP_NEW_SYN_RECV = 12,
+};
+
+#define __core __attribute__((preserve_access_index))
+
+struct ns_common {
+	unsigned int inum;
+} __core;
+
+struct net {
+	struct ns_common ns;
+	struct net_device *loopback_dev;
+} __core;
+
+typedef struct {
+	struct net *net;
+} __core possible_net_t;
+
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+} __core;
+
+struct kernfs_node {
+	__u64 id;
+} __core;
+
+struct cgroup {
+	struct kernfs_node *kn;
+} __core;
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} __core;
+
+// Before 5.15: the cgroup's address, with flags in its low bits.
+struct sock_cgroup_data___before_5_15 {
+	__u64 val;
+} __core;
+
+// What all sockets begin with, also those that are only half there: struct request_sock and struct inet_timewait_sock.
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+} __core;
+
+typedef struct {
+	int owned;
+} __core socket_lock_t;
+
+struct sock {
+	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	__u16 sk_protocol;
+	struct sock_cgroup_data sk_cgrp_data;
+} __core;
+
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;
+} __core;
+
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+} __core;
+
+struct sk_buff {
+	struct sock *sk;
+	struct net_device *dev;
+	unsigned int len;
+	__u16 network_header;
+	unsigned int tail;	// an offset from head on 64-bit kernels
+	unsigned char *head;
+} __core;
+
+// The wire's formats: laid out by their protocols, not by the kernel.
+struct ipv4_header {
+	__u8 version_length;
+	__u8 service;
+	__be16 total_length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__sum16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+
+struct ipv6_header {
+	__be32 version_class_label;
+	__be16 payload_length;
+	__u8 next;
+	__u8 hop_limit;
+	__be32 source[4];
+	__be32 destination[4];
+};
+
+// An argument of a tp_btf program that may be null. The verifier of kernels before 6.13 holds that such arguments never are, and
+// removes the check for null from the program; what was read from memory it knows nothing about.
+static __always_inline void *ks_nullable(const void *ctx, int index)
+{
+	void *argument = NULL;
+
+	bpf_probe_read_kernel(&argument, sizeof(argument), (const __u64 *)ctx + index);
+	return argument;
+}
+
+#endif

@@ -1,0 +1,80 @@
+using System.Globalization;
+using System.Text;
+using KubeSkoop.Exporter.Events;
+using KubeSkoop.Exporter.Metrics;
+
+namespace KubeSkoop.Exporter.Cli;
+
+/// <summary><c>watch</c>: starts probes and prints their events as they happen, until stopped.</summary>
+internal static class WatchCommand
+{
+    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string[] names, bool json, int? count, CancellationToken cancellationToken)
+    {
+        await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
+        var manager = services.GetRequiredService<IProbeManager>();
+        // Conntrack's flows are asked for by name: each connection makes several.
+        IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(static p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf)] : [.. names.Select(n => Find(manager, n))];
+        using EventSubscription<ProbeEvent> events = manager.Events.Subscribe<ProbeEvent>(new EventSubscriptionOptions { Capacity = 16384 });
+        var leases = new List<ProbeLease>();
+        try
+        {
+            foreach (IProbe probe in wanted)
+            {
+                try
+                {
+                    leases.Add(await manager.StartAsync(probe.Descriptor.Name, null, cancellationToken));
+                }
+                catch (ProbeUnavailableException e) when (wanted.Length > 1)
+                {
+                    host.Errors.WriteLine(SafeText.Clean(e.Message));
+                }
+            }
+            if (leases.Count == 0)
+            {
+                host.Errors.WriteLine("No probe that has events can run here.");
+                return ExitCodes.Unavailable;
+            }
+            host.Errors.WriteLine($"Watching {string.Join(", ", leases.Select(static l => l.Probe.Descriptor.Name))}. Stop with Ctrl-C.");
+            await PrintAsync(host, events, json, count, cancellationToken);
+        }
+        finally
+        {
+            foreach (ProbeLease lease in leases) await lease.DisposeAsync();
+        }
+        foreach (IKernelProgramProbe probe in leases.Select(static l => l.Probe).OfType<IKernelProgramProbe>())
+        {
+            KernelProgramStatistics k = probe.ReadKernelStatistics();
+            if (k.EventsSuppressed + k.EventsLost > 0)
+                host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{probe.Descriptor.Name}: {k.EventsSuppressed} events were suppressed by its limit, {k.EventsLost} lost for want of room."));
+        }
+        if (events.Dropped > 0) host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{events.Dropped} events came faster than they could be printed, and were dropped."));
+        return ExitCodes.Ok;
+    }
+
+    private static async Task PrintAsync(CliHost host, EventSubscription<ProbeEvent> events, bool json, int? count, CancellationToken cancellationToken)
+    {
+        using var writer = new EventJson();
+        long printed = 0;
+        try
+        {
+            await foreach (ProbeEvent e in events.Reader.ReadAllAsync(cancellationToken))
+            {
+                host.Output.WriteLine(json ? Encoding.UTF8.GetString(writer.Write(e).Span) : Line(e));
+                await host.Output.FlushAsync(cancellationToken); // whoever reads from a pipe wants it now
+                if (++printed >= count) return;
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+        }
+    }
+
+    private static string Line(ProbeEvent e)
+    {
+        string who = e.Pod is { } pod ? $"{pod.Namespace}/{pod.Name}" : e.Namespace?.DisplayName ?? "-";
+        return SafeText.Clean(string.Create(CultureInfo.InvariantCulture, $"{e.Timestamp.ToLocalTime():HH:mm:ss.ffffff} {e.Probe} {who}: {e.Message}"));
+    }
+
+    private static IProbe Find(IProbeManager manager, string name) => manager.Find(name) is IEventProbe probe ? probe
+        : throw new UnknownProbeException(name, manager.Probes.Where(static p => p is IEventProbe).Select(static p => p.Descriptor.Name));
+}

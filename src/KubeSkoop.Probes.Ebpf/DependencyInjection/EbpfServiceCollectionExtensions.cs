@@ -1,0 +1,21 @@
+using KubeSkoop.Probes.Ebpf;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+
+namespace Microsoft.Extensions.DependencyInjection;
+
+/// <summary>Adds the BPF probes.</summary>
+public static class EbpfServiceCollectionExtensions
+{
+    /// <summary>Adds the probes that run programs in the kernel. They find network namespaces the way the procfs probes do.</summary>
+    public static IProbesBuilder AddEbpf(this IProbesBuilder builder, Action<EbpfOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.AddProcNet();
+        builder.AddProbeOptions<EbpfOptions>(EbpfOptions.SectionName, static (section, options) => section.Bind(options));
+        if (configure is not null) builder.Services.Configure(configure);
+        builder.Services.TryAddSingleton<EbpfPrograms>();
+        builder.AddProbeOptions<TcpResetOptions>(TcpResetOptions.SectionName, static (section, options) => section.Bind(options));
+        return builder.AddProbe<TcpResetProbe>();
+    }
+}

@@ -1,0 +1,69 @@
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>What all BPF probes share.</summary>
+public sealed class EbpfOptions : ProbeOptions
+{
+    /// <summary>Where hosts keep these settings in their configuration.</summary>
+    public const string SectionName = ProbesOptions.SectionName + ":Ebpf";
+
+    /// <summary>
+    /// A libbpf 1.0 or later to use instead of the packaged one: an absolute path, or a name such as <c>libbpf.so.1</c> that the system's loader finds.
+    /// Then no other is tried. Default: the packaged one, else the system's. A process loads libbpf once and keeps it.
+    /// </summary>
+    public string? LibraryPath { get; set; }
+
+    /// <summary>A file with the BTF of this kernel, for kernels that publish none. Hooks by BTF still need the kernel's own.</summary>
+    public string? BtfPath { get; set; }
+
+    /// <summary>The only kind of hook to use (<c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>); for trying out. Default: the best there is.</summary>
+    public string? Hook { get; set; }
+
+    /// <summary>Whether the kernel measures how long the programs run. Costs about 50 ns per run. Default: yes.</summary>
+    public bool MeasureOverhead { get; set; } = true;
+
+    /// <summary>Network namespaces a probe keeps counters for. What comes beyond is counted as uncounted. Default: 1024.</summary>
+    public int MaxNamespaces { get; set; } = 1024;
+
+    /// <summary>Room for events of one probe that wait to be read, in bytes; a power of two, and at least a page. Default: 1 MiB.</summary>
+    public int RingBytes { get; set; } = 1024 * 1024;
+
+    /// <inheritdoc />
+    public override IEnumerable<string> Validate()
+    {
+        if (LibraryPath is { } path && (path.Trim().Length == 0 || (path.Contains('/', StringComparison.Ordinal) && !Path.IsPathRooted(path))))
+            yield return $"{SectionName}:{nameof(LibraryPath)} is '{path}'; it must be an absolute path such as /usr/lib/libbpf.so.1, or a library's name such as libbpf.so.1.";
+        if (BtfPath is { } btf && !File.Exists(btf)) yield return $"{SectionName}:{nameof(BtfPath)} is {btf}; there is no such file.";
+        if (Hook is { } hook && hook is not ("tp_btf" or "fentry" or "kprobe")) yield return $"{SectionName}:{nameof(Hook)} is {hook}; it must be tp_btf, fentry or kprobe.";
+        if (MaxNamespaces is < 16 or > 65536) yield return $"{SectionName}:{nameof(MaxNamespaces)} is {MaxNamespaces}; it must lie between 16 and 65536.";
+        if (RingBytes < Environment.SystemPageSize || (RingBytes & (RingBytes - 1)) != 0 || RingBytes > 1 << 30)
+            yield return $"{SectionName}:{nameof(RingBytes)} is {RingBytes}; it must be a power of two between {Environment.SystemPageSize} and {1 << 30}.";
+    }
+}
+
+/// <summary>Settings of a BPF probe that sends events; they take effect at the next start.</summary>
+public abstract class EbpfProbeOptions : ProbeOptions
+{
+    private readonly string _section;
+
+    /// <summary>Settings kept in a section.</summary>
+    private protected EbpfProbeOptions(string section) => _section = section;
+
+    /// <summary>Events per second and CPU that the kernel may send, on average; what is beyond is counted as suppressed. 0: no limit. Default: 100.</summary>
+    public int EventsPerSecond { get; set; } = 100;
+
+    /// <summary>Events a CPU may send at once. Default: 200.</summary>
+    public int EventBurst { get; set; } = 200;
+
+    /// <summary>
+    /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
+    /// </summary>
+    public IList<uint> NetworkNamespaces { get; } = [];
+
+    /// <inheritdoc />
+    public override IEnumerable<string> Validate()
+    {
+        if (EventsPerSecond is < 0 or > 10_000_000) yield return $"{_section}:{nameof(EventsPerSecond)} is {EventsPerSecond}; it must lie between 0 and 10000000.";
+        if (EventBurst is < 1 or > 1_000_000) yield return $"{_section}:{nameof(EventBurst)} is {EventBurst}; it must lie between 1 and 1000000.";
+        if (NetworkNamespaces.Count > 4096) yield return $"{_section}:{nameof(NetworkNamespaces)} has {NetworkNamespaces.Count} entries; it must have at most 4096.";
+    }
+}

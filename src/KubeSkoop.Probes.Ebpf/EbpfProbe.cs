@@ -1,0 +1,189 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Ebpf.Interop;
+using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Ebpf.Ring;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>
+/// Base of the BPF probes: loads and attaches their programs, reads their ring, tells their losses and their cost. Derived probes say which hooks they need
+/// and what a record means.
+/// </summary>
+/// <typeparam name="TRecord">The typed record.</typeparam>
+/// <typeparam name="TEvent">The event record.</typeparam>
+/// <typeparam name="TOptions">The settings.</typeparam>
+public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe
+    where TRecord : struct
+    where TEvent : ProbeEvent
+    where TOptions : EbpfProbeOptions, new()
+{
+    private readonly Lock _programsGate = new();
+    private readonly RingSink _sink;
+    private BpfObject? _object;
+    private RingReader? _ring;
+    private IDisposable? _reading;
+    private IDisposable? _lease;
+    private IDisposable? _measurement;
+    private KernelProgramStatistics _before;
+    private long _malformed;
+    private long _malformedReported;
+
+    private protected EbpfProbe(ProbeDescriptor descriptor, EbpfPrograms programs, TOptions? options, TimeProvider? clock)
+        : base(descriptor, clock)
+    {
+        ArgumentNullException.ThrowIfNull(programs);
+        Programs = programs;
+        Options = options ?? new TOptions();
+        _sink = new RingSink(this);
+    }
+
+    /// <inheritdoc />
+    public TOptions Options { get; private set; }
+
+    /// <inheritdoc />
+    public Type OptionsType => typeof(TOptions);
+
+    /// <summary>What the BPF probes share.</summary>
+    private protected EbpfPrograms Programs { get; }
+
+    /// <summary>What the programs need to see, and the ways to it.</summary>
+    private protected abstract IReadOnlyList<Hook> Hooks { get; }
+
+    /// <summary>Sizes of maps besides those all probes have.</summary>
+    private protected virtual (string Map, uint Entries)[] Sizes => [];
+
+    /// <inheritdoc />
+    public void Configure(ProbeOptions options)
+    {
+        if (options is not TOptions mine) throw new ArgumentException($"The probe '{Descriptor.Name}' takes {typeof(TOptions).Name}.", nameof(options));
+        string[] mistakes = [.. mine.Validate()];
+        if (mistakes.Length > 0) throw new ArgumentException(string.Join(" ", mistakes), nameof(options));
+        if (Status.State is ProbeState.Running or ProbeState.Starting) throw new InvalidOperationException($"Stop the probe '{Descriptor.Name}' before changing its settings.");
+        Options = mine;
+    }
+
+    /// <inheritdoc />
+    public KernelProgramStatistics ReadKernelStatistics()
+    {
+        lock (_programsGate) return _before + Now();
+    }
+
+    /// <inheritdoc />
+    protected sealed override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
+    {
+        _lease = Programs.Namespaces.Acquire();
+        BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, Programs.Features, Programs.Options,
+            [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Sizes]);
+        lock (_programsGate) _object = loaded;
+        Apply(loaded);
+        Loaded(loaded);
+        nint events = loaded.Map("events");
+        int descriptor = Libbpf.MapDescriptor(events);
+        _ring = new RingReader(descriptor, Libbpf.MapEntries(events), _sink);
+        using (var map = new SafeFileHandle(descriptor, ownsHandle: false)) _reading = Programs.Rings.Add(map, _ring);
+        _measurement = Programs.Measure();
+        loaded.Attach(Programs.Features);
+        return ValueTask.FromResult<string?>(loaded.Describe());
+    }
+
+    /// <inheritdoc />
+    protected sealed override ValueTask OnStopAsync()
+    {
+        lock (_programsGate)
+        {
+            _before += Now();
+            Unloading();
+            _reading?.Dispose();
+            _reading = null;
+            _ring?.Dispose();
+            _ring = null;
+            _object?.Dispose();
+            _object = null;
+        }
+        _measurement?.Dispose();
+        _measurement = null;
+        _lease?.Dispose();
+        _lease = null;
+        return ValueTask.CompletedTask;
+    }
+
+    /// <summary>The programs are in the kernel, not attached yet: take their maps.</summary>
+    private protected virtual void Loaded(BpfObject loaded)
+    {
+    }
+
+    /// <summary>They are about to go: let go of their maps.</summary>
+    private protected virtual void Unloading()
+    {
+    }
+
+    /// <summary>A record of the ring, for an event; <see langword="null"/> when it is not what the program writes.</summary>
+    private protected abstract TEvent? Understand(ReadOnlySpan<byte> record);
+
+    /// <summary>Notes in a sample what could not be understood, and namespaces that cannot be seen.</summary>
+    private protected void NoteProblems(SampleBatch<TRecord> batch)
+    {
+        if (Programs.Namespaces.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
+        long malformed = Volatile.Read(ref _malformed) + (_ring?.Malformed ?? 0);
+        for (; _malformedReported < malformed; _malformedReported++) batch.Skip(SkipReason.Malformed, "a record of the ring buffer could not be understood");
+    }
+
+    /// <summary>When something happened, by the kernel's monotonic clock. Right also after the wall clock was set: both are read now.</summary>
+    private protected DateTimeOffset TimeOf(ulong monotonicNanoseconds)
+    {
+        long age = (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency)) - (long)monotonicNanoseconds;
+        return Clock.GetUtcNow() - TimeSpan.FromTicks(Math.Max(0, age) / TimeSpan.NanosecondsPerTick);
+    }
+
+    private KernelProgramStatistics Now()
+    {
+        if (_object is not { } loaded) return default;
+        (ulong runs, ulong time) = loaded.Cost();
+        ProbeTally tally = default;
+        PerCpuElement.Read(Libbpf.MapDescriptor(loaded.Map("tally")), MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
+        return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted);
+    }
+
+    private void Apply(BpfObject loaded)
+    {
+        ProbeSettings* settings = loaded.Data<ProbeSettings>(".data.settings");
+        ulong interval = Options.EventsPerSecond == 0 ? 0 : 1_000_000_000ul / (ulong)Options.EventsPerSecond;
+        if (Options.NetworkNamespaces.Count > 0)
+        {
+            int namespaces = Libbpf.MapDescriptor(loaded.Map("namespaces"));
+            foreach (uint inode in Options.NetworkNamespaces)
+            {
+                uint key = inode;
+                byte value = 1;
+                if (Libbpf.Update(namespaces, &key, &value, 0) is var error && error < 0) throw new IOException($"The namespaces to look at cannot be told to the kernel: {Errors.Name(-error)}");
+            }
+        }
+        settings->EventIntervalNs = interval;
+        settings->EventBurstNs = interval * (ulong)(Options.EventBurst - 1);
+        settings->Filter = Options.NetworkNamespaces.Count > 0 ? 1u : 0;
+        settings->SendEvents = 1;
+    }
+
+    private void Take(ReadOnlySpan<byte> record)
+    {
+        if (!HasSubscribers) return;
+        try
+        {
+            if (Understand(record) is { } e) Publish(e);
+            else Interlocked.Increment(ref _malformed);
+        }
+#pragma warning disable CA1031 // An unhandled exception of the reading thread ends the host's process.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            Interlocked.Increment(ref _malformed);
+        }
+    }
+
+    private sealed class RingSink(EbpfProbe<TRecord, TEvent, TOptions> probe) : IRingConsumer
+    {
+        public void Take(ReadOnlySpan<byte> record) => probe.Take(record);
+    }
+}

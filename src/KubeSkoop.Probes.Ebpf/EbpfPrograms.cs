@@ -1,0 +1,106 @@
+using System.Diagnostics;
+using KubeSkoop.Probes.Ebpf.Interop;
+using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Ring;
+using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>What the BPF probes share: settings, the thread that reads their rings, and the namespaces their records are about.</summary>
+public sealed class EbpfPrograms
+{
+    private readonly Lock _gate = new();
+    private readonly Lock _indexGate = new();
+    private readonly Dictionary<uint, NetworkNamespace> _index = [];
+    private IReadOnlyList<NetworkNamespace>? _indexed;
+    private long _lastLook;
+    private int _measuring;
+    private int _statsDescriptor = -1;
+
+    /// <summary>Loads nothing before a probe asks for it.</summary>
+    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null)
+    {
+        ArgumentNullException.ThrowIfNull(namespaces);
+        Namespaces = namespaces;
+        Options = options?.Value ?? new EbpfOptions();
+        Node = sdk?.Value.ResolvedNodeName;
+    }
+
+    /// <summary>The namespaces of this machine.</summary>
+    public INetworkNamespaceSource Namespaces { get; }
+
+    internal EbpfOptions Options { get; }
+
+    internal string? Node { get; }
+
+    internal RingThread Rings { get; } = new();
+
+    internal KernelFeatures Features => KernelFeatures.Of(Options);
+
+    /// <summary>The namespace with this inode number. One that was just born is looked for, at most ten times a second.</summary>
+    internal NetworkNamespace? Find(uint inode)
+    {
+        if (inode == 0) return null;
+        lock (_indexGate)
+        {
+            Follow();
+            if (_index.TryGetValue(inode, out NetworkNamespace? ns)) return ns;
+            long now = Stopwatch.GetTimestamp();
+            if (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100)) return null;
+            _lastLook = now;
+            Namespaces.Refresh();
+            Follow();
+            return _index.GetValueOrDefault(inode);
+        }
+    }
+
+    /// <summary>Has the kernel measure the programs' runs until the measurement is disposed of; <see langword="null"/> when it is not to.</summary>
+    internal IDisposable? Measure()
+    {
+        if (!Options.MeasureOverhead) return null;
+        lock (_gate)
+        {
+            // A kernel before 5.8 cannot; then runs are measured only where the sysctl kernel.bpf_stats_enabled says so.
+            if (_measuring++ == 0) _statsDescriptor = Libbpf.EnableStats(Libbpf.StatsRunTime);
+        }
+        return new Measurement(this);
+    }
+
+    /// <summary>Starts a probe with sources of its own.</summary>
+    internal static async Task<TProbe> StartAsync<TProbe>(EbpfOptions? options, Func<EbpfPrograms, TProbe> make, CancellationToken cancellationToken)
+        where TProbe : Probe
+    {
+        options ??= new EbpfOptions();
+        string[] mistakes = [.. options.Validate()];
+        if (mistakes.Length > 0) throw new ArgumentException(string.Join(" ", mistakes), nameof(options));
+        TProbe probe = make(new EbpfPrograms(new ProcNamespaceSource(), Microsoft.Extensions.Options.Options.Create(options)));
+        await probe.StartAsync(cancellationToken).ConfigureAwait(false);
+        return probe;
+    }
+
+    private void Follow()
+    {
+        IReadOnlyList<NetworkNamespace> current = Namespaces.Current;
+        if (ReferenceEquals(current, _indexed)) return;
+        _index.Clear();
+        foreach (NetworkNamespace ns in current) _index[ns.Inode] = ns;
+        _indexed = current;
+    }
+
+    private sealed class Measurement(EbpfPrograms owner) : IDisposable
+    {
+        private int _disposed;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
+            lock (owner._gate)
+            {
+                if (--owner._measuring > 0 || owner._statsDescriptor < 0) return;
+                _ = KernelCalls.Close(owner._statsDescriptor);
+                owner._statsDescriptor = -1;
+            }
+        }
+    }
+}

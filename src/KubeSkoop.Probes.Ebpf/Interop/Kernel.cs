@@ -1,0 +1,35 @@
+using System.Runtime.InteropServices;
+
+namespace KubeSkoop.Probes.Ebpf.Interop;
+
+/// <summary>System calls that need no libbpf.</summary>
+internal static unsafe partial class KernelCalls
+{
+    internal const int ProtectRead = 1; // include/uapi/asm-generic/mman-common.h
+    internal const int ProtectWrite = 2;
+    internal const int MapShared = 1;
+
+    private static readonly nint BpfNumber = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 280 : 321;
+
+    /// <summary>bpf(2); a descriptor or 0, else the negative errno.</summary>
+    internal static int Bpf(int command, void* attributes, uint size)
+    {
+        nint result = Syscall(BpfNumber, command, attributes, (nint)size);
+        return result >= 0 ? (int)result : -Marshal.GetLastPInvokeError();
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint Syscall(nint number, nint command, void* attributes, nint size);
+
+    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
+    internal static partial nint Map(nint address, nuint length, int protection, int flags, int descriptor, nint offset);
+
+    [LibraryImport("libc", EntryPoint = "munmap")]
+    internal static partial int Unmap(nint address, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    internal static partial int Close(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "getpagesize")]
+    internal static partial int PageSize();
+}

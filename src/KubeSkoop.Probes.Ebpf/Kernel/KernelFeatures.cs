@@ -1,0 +1,153 @@
+using System.Globalization;
+using KubeSkoop.Probes.Ebpf.Interop;
+
+namespace KubeSkoop.Probes.Ebpf.Kernel;
+
+/// <summary>What the running kernel can do for BPF probes, found out by trying, not by version.</summary>
+internal sealed unsafe class KernelFeatures
+{
+    private const int ProgLoad = 5; // enum bpf_cmd, include/uapi/linux/bpf.h
+    private const int ProgTypeTracing = 26;
+    private const int AttachRawTracepoint = 23;
+    private const int AttachFunctionEntry = 24;
+    private const int LoadAttributesSize = 128;
+    private const string KprobeSource = "/sys/bus/event_source/devices/kprobe/type";
+
+    private static readonly (int Bit, string Name)[] Capabilities = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
+    private static readonly Lock Gate = new();
+    private static KernelFeatures? _current;
+
+    private KernelFeatures(string? btfPath)
+    {
+        Release = Read("/proc/sys/kernel/osrelease") ?? "unknown";
+        Lockdown = LockdownOf(Read("/sys/kernel/security/lockdown"));
+        MissingCapabilities = Missing(File.Exists("/proc/thread-self/status") ? File.ReadLines("/proc/thread-self/status") : []);
+        try
+        {
+            Btf = Btf.OfKernel(btfPath ?? Btf.KernelPath);
+            BtfProblem = Btf is null ? $"the kernel publishes no type information ({Btf.KernelPath}); it was built without CONFIG_DEBUG_INFO_BTF" : null;
+        }
+        catch (BtfException e)
+        {
+            BtfProblem = e.Message;
+        }
+        TracepointRefusal = BtfProblem ?? TryLoad(AttachRawTracepoint, Btf!.TracepointId("sched_switch"));
+        FunctionRefusal = BtfProblem ?? TryLoad(AttachFunctionEntry, Btf!.FunctionId("tcp_connect"));
+        KprobeRefusal = File.Exists(KprobeSource) ? null : "this kernel has no kprobes (CONFIG_KPROBES)";
+    }
+
+    /// <summary>The kernel's version.</summary>
+    internal string Release { get; }
+
+    /// <summary>none, integrity or confidentiality; <see langword="null"/> when the kernel does not tell.</summary>
+    internal string? Lockdown { get; }
+
+    /// <summary>Capabilities that BPF needs and this process lacks, for people; empty for none.</summary>
+    internal string MissingCapabilities { get; }
+
+    /// <summary>The kernel's type information.</summary>
+    internal Btf? Btf { get; }
+
+    /// <summary>Why there is none.</summary>
+    internal string? BtfProblem { get; }
+
+    /// <summary>Why BTF tracepoints cannot be had, or <see langword="null"/>.</summary>
+    internal string? TracepointRefusal { get; }
+
+    /// <summary>Why functions cannot be hooked with fentry, or <see langword="null"/>.</summary>
+    internal string? FunctionRefusal { get; }
+
+    /// <summary>Why functions cannot be hooked with kprobes, or <see langword="null"/>.</summary>
+    internal string? KprobeRefusal { get; }
+
+    /// <summary>Found out once; the kernel does not change under a process.</summary>
+    internal static KernelFeatures Of(EbpfOptions options)
+    {
+        lock (Gate) return _current ??= new KernelFeatures(options.BtfPath);
+    }
+
+    /// <summary>Finds out anew.</summary>
+    internal static KernelFeatures Probe(string? btfPath = null) => new(btfPath);
+
+    /// <summary>Says plainly what no probe could do without.</summary>
+    /// <exception cref="ProbeUnavailableException">Rights or type information are missing.</exception>
+    internal void Require(string probe)
+    {
+        if (MissingCapabilities.Length > 0)
+            throw new ProbeUnavailableException(probe, "BPF programs may not be loaded", $"{MissingCapabilities} missing", "Give the process CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN).");
+        if (BtfProblem is { } problem)
+            throw new ProbeUnavailableException(probe, "BPF programs cannot be fitted to this kernel", problem, $"Use a kernel with BTF, or set {EbpfOptions.SectionName}:{nameof(EbpfOptions.BtfPath)} to a file with this kernel's.");
+    }
+
+    /// <summary>A hook on a tracepoint, if it is there with as many arguments as the program reads.</summary>
+    internal string? Tracepoint(string name, int least, int most = int.MaxValue) =>
+        TracepointRefusal ?? (Btf!.TracepointArguments(name) is not { } arguments ? $"there is no tracepoint {name}"
+            : arguments < least || arguments > most ? string.Create(CultureInfo.InvariantCulture, $"the tracepoint {name} has {arguments} arguments") : null);
+
+    /// <summary>A hook on a function, if it is there.</summary>
+    internal string? Function(string name) => FunctionRefusal ?? (Btf!.HasFunction(name) ? null : $"there is no function {name}");
+
+    /// <summary>The mode between brackets: <c>none [integrity] confidentiality</c>.</summary>
+    internal static string? LockdownOf(string? text)
+    {
+        int open = text?.IndexOf('[', StringComparison.Ordinal) ?? -1;
+        int close = open < 0 ? -1 : text!.IndexOf(']', open);
+        return close > open ? text![(open + 1)..close] : null;
+    }
+
+    /// <summary>Capabilities of BPF that are not in the effective set of a <c>/proc/PID/status</c>. CAP_SYS_ADMIN includes them.</summary>
+    internal static string Missing(IEnumerable<string> status)
+    {
+        const int SysAdmin = 21;
+        string? line = status.FirstOrDefault(static l => l.StartsWith("CapEff:", StringComparison.Ordinal));
+        if (line is null || !ulong.TryParse(line.AsSpan("CapEff:".Length).Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out ulong effective)) return string.Empty;
+        if ((effective >> SysAdmin & 1) != 0) return string.Empty;
+        return string.Join(" and ", Capabilities.Where(c => (effective >> c.Bit & 1) == 0).Select(static c => c.Name));
+    }
+
+    // A program that returns 0. Whether it loads is what counts.
+    private string? TryLoad(int attachType, int typeId)
+    {
+        if (typeId == 0) return "the kernel's type information has nothing to attach to";
+        ulong* instructions = stackalloc ulong[2];
+        instructions[0] = 0xb7; // r0 = 0
+        instructions[1] = 0x95; // exit
+        byte* attributes = stackalloc byte[LoadAttributesSize];
+        new Span<byte>(attributes, LoadAttributesSize).Clear();
+        fixed (byte* license = "GPL\0"u8)
+        {
+            *(uint*)attributes = ProgTypeTracing;
+            *(uint*)(attributes + 4) = 2;
+            *(ulong**)(attributes + 8) = instructions;
+            *(byte**)(attributes + 16) = license;
+            *(int*)(attributes + 68) = attachType; // expected_attach_type
+            *(int*)(attributes + 108) = typeId; // attach_btf_id
+            int result = KernelCalls.Bpf(ProgLoad, attributes, LoadAttributesSize);
+            if (result >= 0)
+            {
+                _ = KernelCalls.Close(result);
+                return null;
+            }
+            return -result switch
+            {
+                1 when MissingCapabilities.Length > 0 => $"EPERM: {MissingCapabilities} missing",
+                1 when Lockdown is "integrity" or "confidentiality" => $"EPERM: the kernel is locked down ({Lockdown})",
+                1 when Lockdown is null => "EPERM: the kernel refuses it; it may be locked down, which it does not tell here (/sys/kernel/security/lockdown)",
+                1 => "EPERM: the kernel refuses it",
+                _ => $"{Loading.Errors.Name(-result)}: the kernel refuses it",
+            };
+        }
+    }
+
+    private static string? Read(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path).Trim();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+}

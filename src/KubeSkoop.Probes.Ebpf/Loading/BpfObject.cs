@@ -1,0 +1,221 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text;
+using KubeSkoop.Probes.Ebpf.Interop;
+using KubeSkoop.Probes.Ebpf.Kernel;
+
+namespace KubeSkoop.Probes.Ebpf.Loading;
+
+/// <summary>One way to hook into the kernel.</summary>
+/// <param name="Name">What people call it: <c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>.</param>
+/// <param name="Programs">The programs of the object that belong to it.</param>
+/// <param name="Refusal">Why this kernel cannot have it, or <see langword="null"/>.</param>
+internal sealed record HookVariant(string Name, string[] Programs, Func<KernelFeatures, string?> Refusal);
+
+/// <summary>A moment in the kernel a probe needs to see, and the ways to it, the best first.</summary>
+internal sealed record Hook(string Name, params HookVariant[] Variants);
+
+/// <summary>The way that was taken to a hook.</summary>
+internal sealed record ChosenHook(Hook Hook, HookVariant Variant);
+
+/// <summary>
+/// The programs and maps of one probe in the kernel: loaded, attached, and gone when disposed of. Nothing is pinned: they are gone too when the process dies.
+/// </summary>
+internal sealed unsafe class BpfObject : IDisposable
+{
+    private readonly BpfObjectHandle _handle;
+    private readonly List<BpfLinkHandle> _links = [];
+    private readonly List<nint> _programs = [];
+    private readonly List<(nint Address, nuint Size)> _mapped = [];
+    private readonly string _probe;
+    private readonly byte[] _info = new byte[256];
+    private bool _disposed;
+
+    private BpfObject(string probe, BpfObjectHandle handle, IReadOnlyList<ChosenHook> hooks)
+    {
+        _probe = probe;
+        _handle = handle;
+        Hooks = hooks;
+    }
+
+    /// <summary>The ways that were taken.</summary>
+    internal IReadOnlyList<ChosenHook> Hooks { get; }
+
+    /// <summary>Programs that are in the kernel.</summary>
+    internal int Programs => _programs.Count;
+
+    /// <summary>Opens, chooses and loads; attaches nothing yet.</summary>
+    /// <param name="probe">The probe's name, and its object's.</param>
+    /// <param name="hooks">What it needs to see.</param>
+    /// <param name="features">What this kernel can do.</param>
+    /// <param name="options">Settings of all BPF probes.</param>
+    /// <param name="sizes">Sizes of maps, in entries (of rings in bytes), by name.</param>
+    /// <exception cref="ProbeUnavailableException">This machine cannot run it.</exception>
+    internal static BpfObject Load(string probe, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes)
+    {
+        features.Require(probe);
+        LibbpfResolver.Load(options.LibraryPath);
+        ChosenHook[] chosen = [.. hooks.Select(hook => Choose(probe, hook, features, options.Hook))];
+        byte[] image = Image(probe);
+        Libbpf.Listen();
+        string said = string.Empty;
+        BpfObjectHandle? handle = null;
+        try
+        {
+            handle = Open(probe, image, options.BtfPath);
+            var wanted = chosen.SelectMany(static c => c.Variant.Programs).ToHashSet();
+            for (nint program = Libbpf.NextProgram(handle, 0); program != 0; program = Libbpf.NextProgram(handle, program))
+                _ = Libbpf.SetAutoload(program, wanted.Remove(Libbpf.ProgramName(program)));
+            if (wanted.Count > 0) throw new InvalidOperationException($"The object of {probe} has no program {string.Join(", ", wanted)}.");
+            foreach (var (map, entries) in sizes)
+                if (Libbpf.FindMap(handle, map) is var found && found != 0) _ = Libbpf.SetMapEntries(found, entries);
+            int error = Libbpf.ObjectLoad(handle);
+            said = Libbpf.StopListening();
+            if (error < 0) throw Explain(probe, "the kernel does not take its programs", -error, said, features);
+            var loaded = new BpfObject(probe, handle, chosen);
+            for (nint program = Libbpf.NextProgram(handle, 0); program != 0; program = Libbpf.NextProgram(handle, program))
+                if (Libbpf.ProgramDescriptor(program) >= 0) loaded._programs.Add(program);
+            return loaded;
+        }
+        catch
+        {
+            Libbpf.StopListening();
+            handle?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Attaches every program that was loaded.</summary>
+    /// <exception cref="ProbeUnavailableException">The kernel refuses one.</exception>
+    internal void Attach(KernelFeatures features)
+    {
+        foreach (nint program in _programs)
+        {
+            Libbpf.Listen();
+            BpfLinkHandle link = Libbpf.Attach(program);
+            int error = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
+            string said = Libbpf.StopListening();
+            if (link.IsInvalid)
+            {
+                link.Dispose();
+                throw Explain(_probe, $"the program {Libbpf.ProgramName(program)} cannot be attached", error, said, features);
+            }
+            _links.Add(link);
+        }
+    }
+
+    /// <summary>A map by its name.</summary>
+    internal nint Map(string name)
+    {
+        nint map = Libbpf.FindMap(_handle, name);
+        return map != 0 ? map : throw new InvalidOperationException($"The object of {_probe} has no map {name}.");
+    }
+
+    /// <summary>A section of global data: the very memory the programs read, writable at any time until this is disposed of.</summary>
+    /// <exception cref="IOException">The kernel does not map it.</exception>
+    internal T* Data<T>(string section)
+        where T : unmanaged
+    {
+        nint map = Map(section);
+        uint size = Libbpf.MapValueSize(map);
+        if (size < (uint)sizeof(T)) throw new InvalidOperationException($"The section {section} of {_probe} has {size} bytes instead of {sizeof(T)}.");
+        nint memory = KernelCalls.Map(0, size, KernelCalls.ProtectRead | KernelCalls.ProtectWrite, KernelCalls.MapShared, Libbpf.MapDescriptor(map), 0);
+        if (memory == -1) throw new IOException($"The section {section} of {_probe} cannot be mapped: {Errors.Name(System.Runtime.InteropServices.Marshal.GetLastPInvokeError())}");
+        _mapped.Add((memory, size));
+        return (T*)memory;
+    }
+
+    /// <summary>How often its programs have run and how long, while somebody had the kernel measure it.</summary>
+    internal (ulong Runs, ulong Nanoseconds) Cost()
+    {
+        const int RunTime = 192; // struct bpf_prog_info, include/uapi/linux/bpf.h: run_time_ns, run_cnt (5.1)
+        const int RunCount = 200;
+        ulong runs = 0, time = 0;
+        if (_disposed) return (0, 0);
+        foreach (nint program in _programs)
+        {
+            Array.Clear(_info);
+            uint length = (uint)_info.Length;
+            fixed (byte* info = _info)
+                if (Libbpf.Info(Libbpf.ProgramDescriptor(program), info, &length) != 0 || length < RunCount + sizeof(ulong)) continue;
+            time += BitConverter.ToUInt64(_info, RunTime);
+            runs += BitConverter.ToUInt64(_info, RunCount);
+        }
+        return (runs, time);
+    }
+
+    /// <summary>The ways that were taken, for people: <c>tp_btf</c>, or <c>tp_btf, kprobe (send)</c> when they differ.</summary>
+    internal string Describe()
+    {
+        string[] names = [.. Hooks.Select(static h => h.Variant.Name).Distinct()];
+        return names.Length == 1 ? names[0] : string.Join(", ", Hooks.Select(static h => $"{h.Variant.Name} ({h.Hook.Name})"));
+    }
+
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        foreach (BpfLinkHandle link in _links) link.Dispose();
+        _links.Clear();
+        _programs.Clear();
+        foreach ((nint address, nuint size) in _mapped) _ = KernelCalls.Unmap(address, size);
+        _mapped.Clear();
+        _handle.Dispose();
+    }
+
+    /// <summary>The object of a probe, as compiled from <c>bpf/</c>.</summary>
+    internal static byte[] Image(string probe)
+    {
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"bpf/{probe}.bpf.o")
+            ?? throw new InvalidOperationException($"The assembly holds no object bpf/{probe}.bpf.o.");
+        byte[] image = new byte[stream.Length];
+        stream.ReadExactly(image);
+        return image;
+    }
+
+    /// <summary>Takes the first way that this kernel has; or the one that was asked for.</summary>
+    internal static ChosenHook Choose(string probe, Hook hook, KernelFeatures features, string? wanted)
+    {
+        var reasons = new List<string>();
+        foreach (HookVariant variant in hook.Variants)
+        {
+            if (wanted is not null && !variant.Name.Equals(wanted, StringComparison.OrdinalIgnoreCase))
+            {
+                reasons.Add($"{variant.Name}: not the one asked for ({wanted})");
+                continue;
+            }
+            if (variant.Refusal(features) is not { } reason) return new ChosenHook(hook, variant);
+            reasons.Add($"{variant.Name}: {reason}");
+        }
+        throw new ProbeUnavailableException(probe, $"this kernel has no way to see '{hook.Name}'", string.Join("; ", reasons), "Run 'kernel' in the exporter to see what this kernel can do.");
+    }
+
+    private static BpfObjectHandle Open(string probe, byte[] image, string? btf)
+    {
+        fixed (byte* bytes = image)
+        fixed (byte* name = Encoding.UTF8.GetBytes($"ks_{probe}\0"))
+        fixed (byte* path = btf is null ? null : Encoding.UTF8.GetBytes(btf + "\0"))
+        {
+            var open = new Libbpf.OpenOptions { Size = (nuint)sizeof(Libbpf.OpenOptions), ObjectName = name, BtfCustomPath = path };
+            BpfObjectHandle handle = Libbpf.ObjectOpen(bytes, (nuint)image.Length, &open);
+            if (!handle.IsInvalid) return handle;
+            int error = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
+            handle.Dispose();
+            throw new ProbeUnavailableException(probe, "its object cannot be opened", $"{Errors.Name(error)}: {Verifier.Shorten(Libbpf.StopListening())}", "Use a libbpf of version 1.0 or later.");
+        }
+    }
+
+    private static ProbeUnavailableException Explain(string probe, string what, int error, string said, KernelFeatures features)
+    {
+        string reason = Verifier.Shorten(said);
+        string why = reason.Length > 0 ? $"{Errors.Name(error)}: {reason}" : Errors.Name(error);
+        string remedy = error switch
+        {
+            1 or 13 when features.MissingCapabilities is { Length: > 0 } missing => $"Give the process {missing}.",
+            1 when features.Lockdown is { } lockdown and not "none" => $"The kernel is locked down ({lockdown}); a kernel without lockdown takes it.",
+            12 => "The kernel is out of memory for maps; lower the size of rings and the number of namespaces.",
+            _ => string.Create(CultureInfo.InvariantCulture, $"Please report it with the kernel's version, {features.Release}."),
+        };
+        return new ProbeUnavailableException(probe, what, why, remedy);
+    }
+}

@@ -1,0 +1,121 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Loading;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>TCP connections that end with a reset, sent or received, with the kernel's reason and, where a process is the cause, that process.</summary>
+/// <remarks>Makes a stopped probe that shares its reading thread with the other probes of the package.</remarks>
+public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOptions>? options = null, TimeProvider? clock = null)
+    : EbpfProbe<TcpResetRecord, TcpResetEvent, TcpResetOptions>(About, programs, options?.Value, clock)
+{
+    private NamespaceCounts? _counts;
+    private Dictionary<long, string> _reasons = [];
+
+    /// <summary>What the probe is.</summary>
+    public static ProbeDescriptor About { get; } = new()
+    {
+        Name = "tcpreset",
+        Source = ProbeSource.Ebpf,
+        Overhead = OverheadClass.Low,
+        Purpose = "TCP resets sent and received: on which connection, in which state, and why.",
+        Finds =
+        [
+            "Connections refused because nothing listens.",
+            "Idle time limits that differ between client, server and what is between them.",
+            "Processes that close connections with unread data, or with SO_LINGER set to zero.",
+        ],
+        KernelSources =
+        [
+            "tracepoint tcp:tcp_send_reset (4.15; with a reason, and where there is no socket: 6.10)",
+            "tracepoint tcp:tcp_receive_reset (4.15)",
+        ],
+        Requirements =
+        [
+            "CAP_BPF and CAP_PERFMON (before 5.8: CAP_SYS_ADMIN).",
+            "A kernel with BTF, 5.8 or later.",
+        ],
+        Metrics = TcpResetRecord.Metrics.Describe(),
+        Events = [new(nameof(TcpResetEvent), "A reset was sent or received: kind, state, reason, flow in socket view, and the process if one is the cause.")],
+        Options = EbpfOptionDescriptions.OfProbe,
+        Notes =
+        [
+            "Before 6.10 the kernel's tracepoint is silent where there is no socket: resets that answer a segment to a closed port are not seen there.",
+            "A reset that is received is told by the socket it ends; one for which there is no socket does not exist for TCP.",
+        ],
+    };
+
+    /// <inheritdoc />
+    public override MetricTable<TcpResetRecord> Metrics => TcpResetRecord.Metrics;
+
+    private protected override IReadOnlyList<Hook> Hooks { get; } =
+    [
+        new("send",
+            new HookVariant("tp_btf", ["send_reset_with_reason"], static k => k.Tracepoint("tcp_send_reset", 3)),
+            new HookVariant("tp_btf", ["send_reset"], static k => k.Tracepoint("tcp_send_reset", 2, 2))),
+        new("receive", new HookVariant("tp_btf", ["receive_reset"], static k => k.Tracepoint("tcp_receive_reset", 1))),
+    ];
+
+    /// <summary>A started probe with sources of its own, for programs without a container.</summary>
+    public static Task<TcpResetProbe> StartNewAsync(EbpfOptions? options = null, TcpResetOptions? tcpreset = null, CancellationToken cancellationToken = default) =>
+        EbpfPrograms.StartAsync(options, programs =>
+        {
+            var probe = new TcpResetProbe(programs);
+            if (tcpreset is not null) probe.Configure(tcpreset);
+            return probe;
+        }, cancellationToken);
+
+    private protected override void Loaded(BpfObject loaded)
+    {
+        _counts = new NamespaceCounts(loaded.Map("counts"));
+        _reasons = KernelNames.Of(Programs.Features.Btf?.Enumerators("sk_rst_reason"), "SK_RST_REASON_");
+    }
+
+    private protected override void Unloading()
+    {
+        _counts?.Dispose();
+        _counts = null;
+    }
+
+    /// <inheritdoc />
+    protected override void Read(SampleBatch<TcpResetRecord> batch)
+    {
+        NoteProblems(batch);
+        IReadOnlyList<NetworkNamespace> snapshot = Programs.Namespaces.Current;
+        _counts!.Read(snapshot);
+        foreach (NetworkNamespace ns in snapshot) Write(ref batch.Add(ns.Subject), _counts.Of(ns));
+        if (_counts.Unattributed.ContainsAnyExcept(0ul)) Write(ref batch.Add(SampleSubject.Node), _counts.Unattributed);
+    }
+
+    private static void Write(ref TcpResetRecord record, ReadOnlySpan<ulong> counts)
+    {
+        record.SentWithoutSocket = counts[(int)TcpResetKind.NoSocket];
+        record.SentOnSocket = counts[(int)TcpResetKind.OnSocket];
+        record.SentActively = counts[(int)TcpResetKind.Active];
+        record.Received = counts[(int)TcpResetKind.Received];
+    }
+
+    private protected override TcpResetEvent? Understand(ReadOnlySpan<byte> record)
+    {
+        if (!MemoryMarshal.TryRead(record, out RawTcpReset raw) || raw.Kind > (byte)TcpResetKind.Received) return null;
+        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        return new TcpResetEvent
+        {
+            Probe = About.Name,
+            Timestamp = TimeOf(raw.Head.Time),
+            Namespace = ns,
+            Pod = ns?.Pod,
+            Node = Programs.Node,
+            NetworkNamespaceInode = raw.Head.NetworkNamespace,
+            Kind = (TcpResetKind)raw.Kind,
+            State = (TcpState)raw.State,
+            Reason = raw.HasReason == 0 ? null : _reasons.TryGetValue(raw.Reason, out string? name) ? name : raw.Reason.ToString(CultureInfo.InvariantCulture),
+            Flow = raw.Head.Flow.ToTuple(),
+            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
+            Command = raw.Head.CommandText(),
+            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+        };
+    }
+}

@@ -1,0 +1,99 @@
+using System.Collections.Concurrent;
+using KubeSkoop.Probes.Procfs.Interop;
+using Microsoft.Win32.SafeHandles;
+
+namespace KubeSkoop.Probes.Ebpf.Ring;
+
+/// <summary>The one thread that reads the rings of all probes; there while one of them runs.</summary>
+internal sealed class RingThread
+{
+    private readonly ConcurrentDictionary<ulong, RingReader> _rings = [];
+    private readonly Lock _gate = new();
+    private Run? _run;
+    private ulong _last;
+
+    /// <summary>Begins to read a ring. The kernel drops it from the wait when its map is closed.</summary>
+    internal IDisposable Add(SafeFileHandle map, RingReader ring)
+    {
+        lock (_gate)
+        {
+            ulong id = ++_last; // 0 is the wake-up
+            _rings[id] = ring;
+            try
+            {
+                if (_run is null)
+                {
+                    _run = new Run(this);
+                    _run.Start();
+                }
+                if (!_run.Watch(map, id)) throw new IOException("A ring buffer cannot be waited for.");
+            }
+            catch
+            {
+                Remove(id);
+                throw;
+            }
+            return new Registration(this, id);
+        }
+    }
+
+    /// <summary>Reads what is there now, without waiting for a wake-up.</summary>
+    internal void DrainAll()
+    {
+        foreach (RingReader ring in _rings.Values) ring.Drain();
+    }
+
+    private void Remove(ulong id)
+    {
+        lock (_gate)
+        {
+            if (_rings.TryRemove(id, out RingReader? ring)) ring.Dispose();
+            if (!_rings.IsEmpty || _run is null) return;
+            _run.Stop();
+            _run = null;
+        }
+    }
+
+    private sealed class Registration(RingThread owner, ulong id) : IDisposable
+    {
+        public void Dispose() => owner.Remove(id);
+    }
+
+    private sealed class Run(RingThread owner)
+    {
+        private const int LongestWait = 500; // a ring whose wake-up was lost is not lost
+
+        private readonly SafeFileHandle _epoll = Libc.CreateEpoll();
+        private readonly SafeFileHandle _wake = Libc.CreateEventFd();
+        private volatile bool _stopping;
+
+        internal void Start()
+        {
+            Libc.WatchReadable(_epoll, _wake, 0);
+            new Thread(Loop) { IsBackground = true, Name = "kubeskoop-rings" }.Start();
+        }
+
+        internal bool Watch(SafeFileHandle map, ulong id) => Libc.WatchReadable(_epoll, map, id);
+
+        internal void Stop()
+        {
+            _stopping = true;
+            Libc.Signal(_wake);
+        }
+
+        private void Loop()
+        {
+            Span<ulong> ready = stackalloc ulong[64];
+            while (!_stopping)
+            {
+                ReadOnlySpan<ulong> which = Libc.WaitReadable(_epoll, ready, LongestWait);
+                if (_stopping) break;
+                if (which.IsEmpty) owner.DrainAll();
+                foreach (ulong id in which)
+                    if (owner._rings.TryGetValue(id, out RingReader? ring)) ring.Drain();
+            }
+            _epoll.Dispose();
+            _wake.Dispose();
+        }
+    }
+}

@@ -1,0 +1,24 @@
+namespace KubeSkoop.Probes;
+
+/// <summary>A probe part of which runs inside the kernel, where its cost is not this process's.</summary>
+public interface IKernelProgramProbe : IProbe
+{
+    /// <summary>What its programs have done since the probe was made. They only grow.</summary>
+    KernelProgramStatistics ReadKernelStatistics();
+}
+
+/// <summary>What programs in the kernel have done and lost.</summary>
+/// <param name="Runs">Times a program ran while runs were measured. Kernel: bpf_prog_info.run_cnt.</param>
+/// <param name="RunTime">CPU time of those runs. Kernel: bpf_prog_info.run_time_ns.</param>
+/// <param name="EventsSuppressed">Events not sent because of the probe's limit; what they are about is counted all the same.</param>
+/// <param name="EventsLost">Events without room in the ring buffer.</param>
+/// <param name="Uncounted">Hits without room in a map of counters.</param>
+public readonly record struct KernelProgramStatistics(long Runs, TimeSpan RunTime, long EventsSuppressed, long EventsLost, long Uncounted)
+{
+    /// <summary>Both together.</summary>
+    public static KernelProgramStatistics operator +(KernelProgramStatistics a, KernelProgramStatistics b) =>
+        new(a.Runs + b.Runs, a.RunTime + b.RunTime, a.EventsSuppressed + b.EventsSuppressed, a.EventsLost + b.EventsLost, a.Uncounted + b.Uncounted);
+
+    /// <inheritdoc cref="op_Addition" />
+    public static KernelProgramStatistics Add(KernelProgramStatistics left, KernelProgramStatistics right) => left + right;
+}

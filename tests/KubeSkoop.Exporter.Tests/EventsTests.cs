@@ -1,0 +1,131 @@
+using System.Net;
+using System.Text.Json;
+using KubeSkoop.Exporter.Cli;
+
+namespace KubeSkoop.Exporter.Tests;
+
+/// <summary>Events end to end: over HTTP from a fake probe, and on the command line from the kernel.</summary>
+[Collection("listens to all meters of the process")]
+public sealed class EventsTests
+{
+    [Fact]
+    public async Task Events_are_sent_as_they_happen_and_nothing_in_them_breaks_the_stream()
+    {
+        var probe = new FakeEvents();
+        await using TestExporter exporter = await TestExporter.StartAsync([probe]);
+        using HttpResponseMessage response = await exporter.Client.GetAsync("/events?probe=fake_events", HttpCompletionOption.ResponseHeadersRead);
+        Assert.Equal("text/event-stream", response.Content.Headers.ContentType!.MediaType);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        Assert.StartsWith(":", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout), StringComparison.Ordinal);
+        Assert.Equal("", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout));
+
+        NetworkNamespace ns = Make.Namespace(4026532001, "blue", "sh", new PodIdentity("shop", "web-0"));
+        for (int i = 0; i < 3; i++) probe.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch.AddSeconds(i), Namespace = ns, Pod = ns.Pod, Node = "node-1", Name = Make.HostileName, Number = ulong.MaxValue });
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.Equal("event: fake_events", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout));
+            string? data = await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout);
+            Assert.StartsWith("data: {", data, StringComparison.Ordinal);
+            JsonElement e = JsonDocument.Parse(data!["data: ".Length..]).RootElement;
+            Assert.Equal(($"1970-01-01T00:00:0{i}+00:00", "fake_events", "Fake", "node-1", 4026532001u, "shop", "web-0"),
+                (e.GetProperty("time").GetString(), e.GetProperty("probe").GetString(), e.GetProperty("event").GetString(), e.GetProperty("node").GetString(),
+                e.GetProperty("netns").GetUInt32(), e.GetProperty("namespace").GetString(), e.GetProperty("pod").GetString()));
+            Assert.Equal(ulong.MaxValue, e.GetProperty("fields").GetProperty("number").GetUInt64());
+            Assert.Equal(Make.HostileName.Replace("\ud800", "\ufffd", StringComparison.Ordinal), e.GetProperty("fields").GetProperty("name").GetString());
+            Assert.False(e.GetProperty("fields").TryGetProperty("nothing", out _));
+            Assert.Equal("", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout));
+        }
+    }
+
+    [Fact]
+    public async Task An_unknown_probe_and_one_without_events_are_refused_by_name()
+    {
+        await using TestExporter exporter = await TestExporter.StartAsync([new FakeEvents(), new FakeProbe()]);
+        foreach (string name in (string[])["nope", "fake"])
+        {
+            using HttpResponseMessage response = await exporter.Client.GetAsync($"/events?probe={name}");
+            Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
+            Assert.Equal($"There is no probe '{name}'. Known probes: fake_events.\n", await response.Content.ReadAsStringAsync());
+        }
+        using HttpResponseMessage posted = await exporter.Client.PostAsync("/events", null);
+        Assert.Equal(HttpStatusCode.MethodNotAllowed, posted.StatusCode);
+    }
+
+    [Fact]
+    public async Task More_readers_than_there_is_room_for_are_sent_away_and_room_comes_back()
+    {
+        await using TestExporter exporter = await TestExporter.StartAsync([new FakeEvents()]);
+        var readers = new List<HttpResponseMessage>();
+        for (int i = 0; i < 32; i++) readers.Add(await exporter.Client.GetAsync("/events", HttpCompletionOption.ResponseHeadersRead));
+        Assert.All(readers, static r => Assert.Equal(HttpStatusCode.OK, r.StatusCode));
+        using (HttpResponseMessage refused = await exporter.Client.GetAsync("/events")) Assert.Equal(HttpStatusCode.ServiceUnavailable, refused.StatusCode);
+        foreach (HttpResponseMessage reader in readers) reader.Dispose();
+        await Eventually.TrueAsync(async () =>
+        {
+            using HttpResponseMessage again = await exporter.Client.GetAsync("/events", HttpCompletionOption.ResponseHeadersRead);
+            return again.StatusCode == HttpStatusCode.OK;
+        }, "room for another reader");
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Watch_prints_a_reset_of_the_kernel(bool asJson)
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var output = new StringWriter();
+        using var errors = new StringWriter();
+        string[] args = ["watch", "--probe", "tcpreset", "--count", "2", "--set", $"KubeSkoop:Probes:tcpreset:NetworkNamespaces:0={ns.Inode}"];
+        Task<int> watching = ExporterCli.RunAsync(asJson ? [.. args, "--json"] : args, new CliHost { Output = TextWriter.Synchronized(output), Errors = TextWriter.Synchronized(errors) });
+        await Eventually.TrueAsync(() => errors.ToString().Contains("Watching tcpreset", StringComparison.Ordinal) || watching.IsCompleted, "the watch to begin");
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Equal(ExitCodes.Ok, await watching.WaitAsync(Eventually.DefaultTimeout));
+        string[] lines = output.ToString().Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(2, lines.Length);
+        if (!asJson)
+        {
+            Assert.Matches($@"^\d\d:\d\d:\d\d\.\d{{6}} tcpreset {ns.Name}: reset sent TCP 127.0.0.1:4711 -> 127.0.0.1:\d+, no socket, NO_SOCKET$", lines.Single(static l => l.Contains("sent", StringComparison.Ordinal)));
+            return;
+        }
+        JsonElement sent = lines.Select(static l => JsonDocument.Parse(l).RootElement).Single(static e => e.GetProperty("fields").GetProperty("kind").GetString() == "no_socket");
+        JsonElement fields = sent.GetProperty("fields");
+        Assert.Equal((ns.Inode, ns.Name, "127.0.0.1", 4711, "tcp", "NO_SOCKET"),
+            (sent.GetProperty("netns").GetUInt32(), sent.GetProperty("namespace").GetString(), fields.GetProperty("source.address").GetString(), fields.GetProperty("source.port").GetInt32(),
+            fields.GetProperty("network.transport").GetString(), fields.GetProperty("reason").GetString()));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public async Task Kernel_says_which_way_each_probe_takes()
+    {
+        using var output = new StringWriter();
+        Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["kernel"], new CliHost { Output = output, Errors = TextWriter.Null }));
+        Assert.Matches(@"(?m)^tcpreset\s+yes\s+tp_btf\s*$", output.ToString());
+        Assert.Contains(File.ReadAllText("/proc/sys/kernel/osrelease").Trim(), output.ToString(), StringComparison.Ordinal);
+        Assert.Matches(@"(?m)^libbpf\s+1\.\d+, .*/native/libbpf\.so\s+-", output.ToString());
+    }
+
+    private sealed class FakeEvents() : EventProbe<FakeEvent>(new ProbeDescriptor { Name = "fake_events", Source = ProbeSource.Other, Overhead = OverheadClass.Low, Purpose = "Sends what it is told to." })
+    {
+        internal void Send(FakeEvent e) => Publish(e);
+
+        protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken) => ValueTask.FromResult<string?>("fake");
+
+        protected override ValueTask OnStopAsync() => ValueTask.CompletedTask;
+    }
+
+    private sealed record FakeEvent : ProbeEvent
+    {
+        public string Name { get; init; } = "";
+
+        public ulong Number { get; init; }
+
+        public override string Message => $"{Name} happened";
+
+        public override void WriteFields(IEventFieldWriter writer)
+        {
+            writer.Write("name", Name);
+            writer.Write("number", Number);
+            writer.Write("nothing", double.NaN);
+        }
+    }
+}

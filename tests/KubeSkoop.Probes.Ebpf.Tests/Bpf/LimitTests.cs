@@ -1,0 +1,109 @@
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Ebpf.Tests.Interop;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Bpf;
+
+/// <summary><c>kubeskoop/settings.h</c> and <c>kubeskoop/event.h</c>, run by the kernel on the first CPU, at times the tests give.</summary>
+public sealed class LimitTests
+{
+    private const ulong Start = 1_000_000;
+
+    [LiveFact(Needs.Bpf)]
+    public void Nothing_is_sent_to_nobody()
+    {
+        using var headers = new TestObject("headers");
+        Assert.Equal(0, Send(headers, 100, _ => Start));
+        Assert.Equal(default, Tally.Of(headers));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void Without_a_limit_everything_is_sent()
+    {
+        using var headers = new TestObject("headers");
+        Set(headers, new Settings { SendEvents = 1 });
+        Assert.Equal(100, Send(headers, 100, _ => Start));
+        Assert.Equal(new Tally { Sent = 100 }, Tally.Of(headers));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void A_burst_passes_and_then_the_rate()
+    {
+        using var headers = new TestObject("headers");
+        // One each microsecond, three at once.
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1000, EventBurst = 2000 });
+        Assert.Equal(3, Send(headers, 10, _ => Start));
+        Assert.Equal(new Tally { Sent = 3, Suppressed = 7 }, Tally.Of(headers));
+        // Ten asked for in each of 20 microseconds: one passes.
+        Assert.Equal(20, Send(headers, 200, static i => Start + 1000 + (ulong)(i / 10) * 1000));
+        // After a pause the burst is there again, and no more.
+        Assert.Equal(3, Send(headers, 10, _ => Start + 1_000_000));
+        Assert.Equal(new Tally { Sent = 26, Suppressed = 194 }, Tally.Of(headers));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void Settings_take_effect_while_the_program_is_loaded()
+    {
+        using var headers = new TestObject("headers");
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1_000_000 });
+        Assert.Equal(1, Send(headers, 10, _ => Start));
+        Set(headers, new Settings { SendEvents = 1 });
+        Assert.Equal(10, Send(headers, 10, _ => Start));
+        Set(headers, new Settings());
+        Assert.Equal(0, Send(headers, 10, _ => Start));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void What_the_ring_has_no_room_for_is_counted()
+    {
+        using var headers = new TestObject("headers", ("events", 4096));
+        Set(headers, new Settings { SendEvents = 1 });
+        // struct ks_event has 80 bytes, and each record a header of 8; nobody reads.
+        Assert.Equal(4096 / 88, Send(headers, 1000, _ => Start));
+        Assert.Equal(new Tally { Sent = 46, Lost = 954 }, Tally.Of(headers));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void Only_namespaces_of_interest_are_looked_at_once_that_is_asked_for()
+    {
+        using var headers = new TestObject("headers");
+        headers.Write("namespaces", 7, (byte)1);
+        Assert.Equal((1, 1), (headers.RunWith("wanted", 7), headers.RunWith("wanted", 8)));
+        Set(headers, new Settings { Filter = 1 });
+        Assert.Equal((1, 0), (headers.RunWith("wanted", 7), headers.RunWith("wanted", 8)));
+        headers.Remove("namespaces", 7);
+        headers.Write("namespaces", 8, (byte)1);
+        Assert.Equal((0, 1), (headers.RunWith("wanted", 7), headers.RunWith("wanted", 8)));
+    }
+
+    private static int Send(TestObject headers, int count, Func<int, ulong> time)
+    {
+        int sent = 0;
+        for (int i = 0; i < count; i++) sent += headers.RunWith("send", time(i));
+        return sent;
+    }
+
+    private static void Set(TestObject headers, Settings settings) => headers.Write(".data.settings", 0, settings);
+
+    // struct ks_settings
+    private unsafe struct Settings
+    {
+        internal fixed ulong Thresholds[4];
+        internal ulong EventInterval;
+        internal ulong EventBurst;
+        internal uint SendEvents;
+        internal uint Filter;
+    }
+}
+
+/// <summary>struct ks_tally of the first CPU, where the tests run their programs.</summary>
+internal record struct Tally
+{
+#pragma warning disable CS0649 // the kernel fills these
+    internal ulong Sent;
+    internal ulong Suppressed;
+    internal ulong Lost;
+    internal ulong Uncounted;
+#pragma warning restore CS0649
+
+    internal static Tally Of(TestObject headers) => MemoryMarshal.Read<Tally>(headers.Read("tally", 0));
+}

@@ -1,0 +1,78 @@
+using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>BPF probes on this machine's real namespaces, and what they say of one of them.</summary>
+internal sealed class EbpfBench : IAsyncDisposable
+{
+    private readonly ProcNamespaceSource _source = new();
+    private readonly IDisposable _lease;
+    private readonly List<Probe> _probes = [];
+
+    internal EbpfBench(EbpfOptions? options = null)
+    {
+        Programs = new EbpfPrograms(_source, Options.Create(options ?? new EbpfOptions()));
+        _lease = _source.Acquire();
+    }
+
+    internal EbpfPrograms Programs { get; }
+
+    /// <summary>The namespace as the probes know it.</summary>
+    internal NetworkNamespace Of(TestNamespace ns)
+    {
+        _source.Refresh();
+        return _source.Current.Single(n => n.Inode == ns.Inode);
+    }
+
+    internal async Task<TProbe> StartAsync<TProbe>(Func<EbpfPrograms, TProbe> make)
+        where TProbe : Probe
+    {
+        TProbe probe = make(Programs);
+        _probes.Add(probe);
+        await probe.StartAsync();
+        return probe;
+    }
+
+    /// <summary>The one row of a namespace.</summary>
+    internal TRecord Record<TRecord>(IMetricProbe<TRecord> probe, TestNamespace ns)
+        where TRecord : struct
+    {
+        _source.Refresh();
+        return Assert.Single(probe.Sample().Rows.ToArray(), r => r.Namespace?.Inode == ns.Inode).Value;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (Probe probe in _probes) await probe.DisposeAsync();
+        _lease.Dispose();
+        _source.Dispose();
+    }
+}
+
+/// <summary>The events of a probe that are about one namespace, as they come.</summary>
+internal sealed class Heard<TEvent>(IEventProbe<TEvent> probe, TestNamespace ns) : IDisposable
+    where TEvent : EbpfEvent
+{
+    private readonly EventSubscription<TEvent> _subscription = probe.Subscribe(new EventSubscriptionOptions { Capacity = 65536 });
+    private readonly List<TEvent> _events = [];
+
+    /// <summary>Waits until there are as many; fails when there are more, also a moment later.</summary>
+    internal async Task<IReadOnlyList<TEvent>> ExactlyAsync(int count)
+    {
+        await Eventually.TrueAsync(() => Take().Count >= count, $"{count} events to come");
+        await Task.Delay(50);
+        Assert.Equal(count, Take().Count);
+        return [.. _events];
+    }
+
+    /// <summary>Those that have come.</summary>
+    internal List<TEvent> Take()
+    {
+        while (_subscription.Reader.TryRead(out TEvent? e))
+            if (e.NetworkNamespaceInode == ns.Inode) _events.Add(e);
+        return _events;
+    }
+
+    public void Dispose() => _subscription.Dispose();
+}

@@ -1,0 +1,170 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>tcpreset: resets of each kind by real sockets, beside the kernel's own count of resets sent.</summary>
+public sealed class TcpResetLiveTests
+{
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("127.0.0.1")]
+    [InlineData("::1")]
+    public async Task A_closed_port_is_a_reset_without_a_socket(string loopback)
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        var to = new IPEndPoint(IPAddress.Parse(loopback), 4711);
+
+        await ns.RefusedConnectionsAsync(3, to);
+
+        IReadOnlyList<TcpResetEvent> events = await heard.ExactlyAsync(6);
+        TcpResetEvent[] sent = [.. events.Where(static e => e.Kind == TcpResetKind.NoSocket)], received = [.. events.Where(static e => e.Kind == TcpResetKind.Received)];
+        Assert.Equal((3, 3), (sent.Length, received.Length));
+        Assert.All(sent, e => Assert.Equal((to, "NO_SOCKET", TcpState.None), (Of(e.Flow!.Value.Source), e.Reason, e.State)));
+        Assert.All(received, e => Assert.Equal((to, null, TcpState.SynSent), (Of(e.Flow!.Value.Destination), e.Reason, e.State)));
+        // Both are the same connection, seen from its two ends.
+        Assert.Equal(sent.Select(static e => e.Flow!.Value.Destination.Port).Order(), received.Select(static e => e.Flow!.Value.Source.Port).Order());
+        Assert.All(events, e => Assert.Equal((ns.Inode, ns.Name, "tcpreset", (byte)6, (int?)null), (e.Namespace!.Inode, e.Namespace.Name, e.Probe, e.Flow!.Value.Protocol, e.ProcessId)));
+        Assert.All(events, static e => Assert.InRange(TimeProvider.System.GetUtcNow() - e.Timestamp, TimeSpan.Zero, TimeSpan.FromSeconds(30)));
+        TcpResetRecord record = bench.Record(probe, ns);
+        Assert.Equal((3ul, 0ul, 0ul, 3ul), (record.SentWithoutSocket.Value, record.SentOnSocket.Value, record.SentActively.Value, record.Received.Value));
+        Assert.Equal(3ul, (await ns.NstatAsync())["TcpOutRsts"]);
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("127.0.0.1", false)]
+    [InlineData("::1", false)]
+    [InlineData("127.0.0.1", true)]
+    public async Task Unread_data_and_linger_zero_are_active_resets_of_a_process(string loopback, bool linger)
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Parse(loopback), 0));
+        var to = (IPEndPoint)listener.LocalEndPoint!;
+        using Socket client = await ns.ConnectTcpAsync(to);
+        Socket server = listener.Accept();
+        if (linger)
+        {
+            server.LingerState = new LingerOption(true, 0);
+        }
+        else
+        {
+            client.Send(new byte[10]);
+            await Eventually.EqualAsync(10, () => server.Available, "the bytes to arrive");
+        }
+
+        server.Dispose();
+
+        IReadOnlyList<TcpResetEvent> events = await heard.ExactlyAsync(2);
+        TcpResetEvent sent = events.Single(static e => e.Kind == TcpResetKind.Active), received = events.Single(static e => e.Kind == TcpResetKind.Received);
+        Assert.Equal((to, (IPEndPoint)client.LocalEndPoint!, Environment.ProcessId), (Of(sent.Flow!.Value.Source), Of(sent.Flow.Value.Destination), sent.ProcessId));
+        Assert.False(string.IsNullOrEmpty(sent.Command));
+        Assert.Equal(linger ? "TCP_STATE" : "TCP_ABORT_ON_CLOSE", sent.Reason);
+        Assert.Equal((TcpState.Established, to), (received.State, Of(received.Flow!.Value.Destination)));
+        TcpResetRecord record = bench.Record(probe, ns);
+        Assert.Equal((0ul, 0ul, 1ul, 1ul), (record.SentWithoutSocket.Value, record.SentOnSocket.Value, record.SentActively.Value, record.Received.Value));
+        Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
+    public async Task A_segment_for_a_connection_that_was_closed_is_a_reset_on_its_socket()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        Socket client = await ns.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+        var from = (IPEndPoint)client.LocalEndPoint!;
+        using Socket server = listener.Accept();
+
+        client.Dispose(); // closed in order; nobody is there to take what comes now
+        Assert.Equal(0, server.Receive(new byte[1]));
+        server.Send(new byte[1]);
+
+        IReadOnlyList<TcpResetEvent> events = await heard.ExactlyAsync(2);
+        TcpResetEvent sent = events.Single(static e => e.Kind == TcpResetKind.OnSocket), received = events.Single(static e => e.Kind == TcpResetKind.Received);
+        // The socket is in TIME_WAIT by then, or the kernel closes it over this very segment.
+        Assert.Contains(sent.State, (TcpState[])[TcpState.Close, TcpState.TimeWait]);
+        Assert.Equal(from, Of(sent.Flow!.Value.Source));
+        Assert.Equal((TcpState.CloseWait, from), (received.State, Of(received.Flow!.Value.Destination)));
+        TcpResetRecord record = bench.Record(probe, ns);
+        Assert.Equal((0ul, 1ul, 0ul, 1ul), (record.SentWithoutSocket.Value, record.SentOnSocket.Value, record.SentActively.Value, record.Received.Value));
+        Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_dual_stack_socket_shows_IPv4()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        using Socket listener = await ns.RunAsync(static () =>
+        {
+            var socket = new Socket(AddressFamily.InterNetworkV6, SocketType.Stream, ProtocolType.Tcp) { DualMode = true };
+            socket.Bind(new IPEndPoint(IPAddress.IPv6Any, 0));
+            socket.Listen();
+            return socket;
+        });
+        int port = ((IPEndPoint)listener.LocalEndPoint!).Port;
+        using Socket client = await ns.ConnectTcpAsync(new IPEndPoint(IPAddress.Loopback, port));
+        Socket server = listener.Accept();
+        server.LingerState = new LingerOption(true, 0);
+        server.Dispose();
+
+        TcpResetEvent sent = (await heard.ExactlyAsync(2)).Single(static e => e.Kind == TcpResetKind.Active);
+        Assert.Equal($"TCP 127.0.0.1:{port} -> {client.LocalEndPoint}", sent.Flow.ToString());
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Orderly_traffic_resets_nothing()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        await ns.TcpConnectionsAsync(50);
+        TcpResetRecord record = bench.Record(probe, ns);
+        Assert.Equal((0ul, 0ul, 0ul, 0ul), (record.SentWithoutSocket.Value, record.SentOnSocket.Value, record.SentActively.Value, record.Received.Value));
+        await heard.ExactlyAsync(0);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Events_over_the_limit_are_counted_as_suppressed_and_what_they_are_about_is_counted_all_the_same()
+    {
+        const int Connections = 500;
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        // One event in a thousand seconds, and three at once on each CPU.
+        TcpResetProbe probe = await bench.StartAsync(p => new TcpResetProbe(p, Microsoft.Extensions.Options.Options.Create(
+            new TcpResetOptions { EventsPerSecond = 1, EventBurst = 3, NetworkNamespaces = { ns.Inode } })));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        await ns.RefusedConnectionsAsync(Connections, new IPEndPoint(IPAddress.Loopback, 4711));
+
+        TcpResetRecord record = bench.Record(probe, ns);
+        Assert.Equal(((ulong)Connections, (ulong)Connections), (record.SentWithoutSocket.Value, record.Received.Value));
+        long suppressed = probe.ReadKernelStatistics().EventsSuppressed;
+        await Eventually.TrueAsync(() => heard.Take().Count + suppressed == 2 * Connections, "every event to have come or be counted as suppressed");
+        Assert.InRange(heard.Take().Count, 3, Environment.ProcessorCount * (3 + 30));
+        Assert.Equal(0, probe.ReadKernelStatistics().EventsLost);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Namespaces_that_are_not_asked_for_are_left_out()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using TestNamespace other = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(p => new TcpResetProbe(p, Microsoft.Extensions.Options.Options.Create(new TcpResetOptions { NetworkNamespaces = { other.Inode } })));
+        await ns.RefusedConnectionsAsync(2, new IPEndPoint(IPAddress.Loopback, 4711));
+        await other.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Equal((0ul, 1ul), (bench.Record(probe, ns).SentWithoutSocket.Value, bench.Record(probe, other).SentWithoutSocket.Value));
+    }
+
+    private static IPEndPoint Of(Endpoint end) => new(end.Address, end.Port);
+}

@@ -1,0 +1,106 @@
+using System.Net;
+using KubeSkoop.Probes.Ebpf.Interop;
+using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Ebpf.Tests.Live;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
+
+/// <summary>What keeps a program out of the kernel is said in words; what was in it is gone afterwards.</summary>
+public sealed class LoadingTests
+{
+    [Fact]
+    public void The_verifiers_words_become_one_sentence()
+    {
+        const string Said = """
+            libbpf: prog 'send_reset': BPF program load failed: Permission denied
+            libbpf: prog 'send_reset': -- BEGIN PROG LOAD LOG --
+            0: R1=ctx() R10=fp0
+            ; int BPF_PROG(send_reset, const struct sock *sk) @ tcpreset.bpf.c:51
+            3: (4f) r2 |= r7
+            R2 pointer |= pointer prohibited
+            processed 4 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+            -- END PROG LOAD LOG --
+            libbpf: prog 'send_reset': failed to load: -13
+            libbpf: failed to load object 'ks_tcpreset'
+            """;
+        Assert.Equal("program send_reset: R2 pointer |= pointer prohibited", Verifier.Shorten(Said));
+        Assert.Equal("Error in bpf_create_map_xattr(counts): EPERM", Verifier.Shorten("libbpf: Error in bpf_create_map_xattr(counts): EPERM\nlibbpf: map 'counts': failed to create\n"));
+        Assert.Equal("", Verifier.Shorten(""));
+        Assert.Equal("a b", Verifier.Shorten("a\u001bb"));
+    }
+
+    [Fact]
+    public void Lockdown_and_missing_capabilities_are_read()
+    {
+        Assert.Equal("integrity", KernelFeatures.LockdownOf("none [integrity] confidentiality\n"));
+        Assert.Null(KernelFeatures.LockdownOf("none"));
+        Assert.Null(KernelFeatures.LockdownOf(null));
+        Assert.Equal("CAP_BPF and CAP_PERFMON", KernelFeatures.Missing(["Name:\tx", "CapEff:\t0000000000000000"]));
+        Assert.Equal("CAP_PERFMON", KernelFeatures.Missing(["CapEff:\t0000008000000000"]));
+        Assert.Equal("", KernelFeatures.Missing(["CapEff:\t000000c000000000"]));
+        Assert.Equal("", KernelFeatures.Missing(["CapEff:\t0000000000200000"])); // CAP_SYS_ADMIN has them all
+        Assert.Equal("", KernelFeatures.Missing([]));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void The_first_way_that_the_kernel_has_is_taken_and_without_one_every_reason_is_told()
+    {
+        KernelFeatures features = KernelFeatures.Probe();
+        var hook = new Hook("send",
+            new HookVariant("fentry", ["a"], static _ => "the kernel is locked down"),
+            new HookVariant("tp_btf", ["b"], static k => k.Tracepoint("tcp_send_reset", 99)),
+            new HookVariant("tp_btf", ["c"], static k => k.Tracepoint("tcp_receive_reset", 1)),
+            new HookVariant("kprobe", ["d"], static _ => null));
+        Assert.Equal("c", BpfObject.Choose("x", hook, features, null).Variant.Programs[0]);
+        Assert.Equal("d", BpfObject.Choose("x", hook, features, "kprobe").Variant.Programs[0]);
+        ProbeUnavailableException none = Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", hook, features, "fentry"));
+        Assert.Contains("fentry: the kernel is locked down; tp_btf: not the one asked for (fentry)", none.Message, StringComparison.Ordinal);
+        Assert.Contains("there is no tracepoint nothing", Assert.Throws<ProbeUnavailableException>(() =>
+            BpfObject.Choose("x", new Hook("h", new HookVariant("tp_btf", [], static k => k.Tracepoint("nothing", 1))), features, null)).Message, StringComparison.Ordinal);
+    }
+
+    [LiveFact(Needs.Bpf, "setpriv", "bpftool")]
+    public async Task A_process_without_rights_is_told_which()
+    {
+        // The capabilities of this thread's process cannot be given up for a test; the words are those of an unprivileged reader of the same file.
+        CommandResult status = await Command.RunAsync("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "cat", "/proc/self/status"]);
+        Assert.Equal("CAP_BPF and CAP_PERFMON", KernelFeatures.Missing(status.Output.Split('\n')));
+    }
+
+    [Fact]
+    public void A_library_that_is_not_there_or_is_none_is_named_with_what_to_do()
+    {
+        string text = Path.GetTempFileName();
+        try
+        {
+            ProbeUnavailableException missing = Assert.Throws<ProbeUnavailableException>(static () => LibbpfResolver.Find("/nonexistent/libbpf.so", []));
+            Assert.Contains("/nonexistent/libbpf.so (there is no such file)", missing.Message, StringComparison.Ordinal);
+            Assert.Contains("KubeSkoop:Probes:Ebpf:LibraryPath", missing.Message, StringComparison.Ordinal);
+            ProbeUnavailableException nowhere = Assert.Throws<ProbeUnavailableException>(() => LibbpfResolver.Find(null, ["/nonexistent/libbpf.so", text], "libc.so.6"));
+            Assert.Matches($"there is no such file.*; {System.Text.RegularExpressions.Regex.Escape(text)} \\(.*; libc.so.6 \\(is no libbpf 1.0 or later\\).*libbpf1", nowhere.Message);
+            // The packaged one goes before the system's.
+            LoadedLibbpf packaged = LibbpfResolver.Find(null, LibbpfResolver.PackagedPaths());
+            Assert.EndsWith("/native/libbpf.so", packaged.Path, StringComparison.Ordinal);
+            Assert.True(packaged.Version >= new Version(1, 0));
+        }
+        finally
+        {
+            File.Delete(text);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Runs_are_counted_and_timed_by_the_kernel()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        await ns.RefusedConnectionsAsync(20, new IPEndPoint(IPAddress.Loopback, 4711));
+        KernelProgramStatistics cost = probe.ReadKernelStatistics();
+        Assert.InRange(cost.Runs, 40, 100_000);
+        Assert.InRange(cost.RunTime.TotalMicroseconds / cost.Runs, 0.05, 1000);
+        await probe.StopAsync();
+        Assert.True(probe.ReadKernelStatistics().Runs >= cost.Runs); // it does not go back
+    }
+}

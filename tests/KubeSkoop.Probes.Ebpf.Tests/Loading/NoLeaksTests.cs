@@ -1,0 +1,79 @@
+using System.Net;
+using KubeSkoop.Probes.Ebpf.Tests.Live;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
+
+/// <summary>Looks at everything this process has in the kernel, so nothing may run beside it.</summary>
+[CollectionDefinition("alone", DisableParallelization = true)]
+public sealed class AloneDefinition;
+
+[Collection("alone")]
+public sealed class NoLeaksTests
+{
+    [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
+    public async Task Starting_and_stopping_leaves_nothing_in_the_kernel_and_no_descriptor()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        var probe = new TcpResetProbe(bench.Programs);
+        for (int i = 0; i < 3; i++) await CycleAsync(probe, ns); // what is made once is made by now
+        int descriptors = KernelObjects();
+        for (int i = 0; i < 60; i++) await CycleAsync(probe, ns);
+        await Eventually.TrueAsync(() => KernelObjects() <= descriptors, "descriptors to be closed");
+        await probe.StartAsync();
+        string[] ours = Ids();
+        Assert.True(ours.Count(static id => id.StartsWith("prog ", StringComparison.Ordinal)) >= 2 && ours.Count(static id => id.StartsWith("map ", StringComparison.Ordinal)) >= 5
+            && ours.Count(static id => id.StartsWith("link ", StringComparison.Ordinal)) >= 2, string.Join(", ", ours));
+        string[] there = await IdsOfTheKernelAsync();
+        Assert.All(ours, id => Assert.Contains(id, there)); // so the next look would see them
+        await probe.StopAsync();
+        await Eventually.TrueAsync(async () => !(await IdsOfTheKernelAsync()).Intersect(ours).Any(), "programs, maps and links to go");
+    }
+
+    // fdinfo of programs, maps and links has lines such as "prog_id:	17".
+    private static string[] Ids() => [.. Directory.GetFiles("/proc/self/fdinfo").SelectMany(static f =>
+    {
+        try
+        {
+            return File.ReadAllLines(f).Where(static l => l.StartsWith("prog_id:", StringComparison.Ordinal) || l.StartsWith("map_id:", StringComparison.Ordinal) || l.StartsWith("link_id:", StringComparison.Ordinal))
+                .Select(static l => l.Replace("_id:\t", " ", StringComparison.Ordinal));
+        }
+        catch (IOException)
+        {
+            return []; // closed meanwhile
+        }
+    }).Distinct()];
+
+    private static async Task<string[]> IdsOfTheKernelAsync()
+    {
+        var ids = new List<string>();
+        foreach (string what in (string[])["prog", "map", "link"])
+        {
+            using var list = System.Text.Json.JsonDocument.Parse(await Command.OutputAsync("bpftool", "-j", what, "list"));
+            ids.AddRange(list.RootElement.EnumerateArray().Select(e => $"{what} {e.GetProperty("id").GetInt32()}"));
+        }
+        return [.. ids];
+    }
+
+    private static async Task CycleAsync(TcpResetProbe probe, TestNamespace ns)
+    {
+        await probe.StartAsync();
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Equal("tp_btf", probe.Status.Source);
+        await probe.StopAsync();
+        Assert.Equal(ProbeState.Stopped, probe.Status.State);
+    }
+
+    // Programs, maps, links, epoll sets and the like; not files, which the runtime opens as it goes.
+    private static int KernelObjects() => Directory.GetFileSystemEntries("/proc/self/fd").Count(static f =>
+    {
+        try
+        {
+            return File.ResolveLinkTarget(f, returnFinalTarget: false)?.Name.StartsWith("anon_inode:", StringComparison.Ordinal) == true;
+        }
+        catch (IOException)
+        {
+            return false; // closed meanwhile
+        }
+    });
+}
