@@ -3,6 +3,7 @@ using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Exporter.Http;
 using KubeSkoop.Exporter.Logging;
 using KubeSkoop.Exporter.Metrics;
+using KubeSkoop.Probes.Netlink;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -37,7 +38,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         Problems = ConfigurationCheck.UnknownKeys(app.Services.GetRequiredService<IConfiguration>(), Manager.Probes.Select(static p => p.Descriptor), ExporterServices.PackageSections);
         var writer = new PrometheusWriter(options.MetricNaming(), node);
         _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
-        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, writer);
+        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, app.Services.GetService<NetlinkSockets>(), writer);
         _control = new ControlEndpoint(Manager, options);
         _events = new EventsEndpoint(Manager, app.Lifetime, TimeProvider.System);
         app.Run(AnswerAsync);
@@ -81,6 +82,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromMilliseconds(700));
         builder.Services.AddExporterProbes(configuration, probes);
         builder.Services.AddHealthChecks().AddKubeSkoopProbes();
+        builder.Services.AddHostedService<Events.TroubleLog>();
         if (options.OtlpEndpoint() is { } receiver) AddOtlp(builder.Services, receiver, options);
         return new ExporterApp(builder.Build(), options);
     }

@@ -1,3 +1,5 @@
+using KubeSkoop.Probes.Interop;
+
 namespace KubeSkoop.Probes;
 
 /// <summary>
@@ -96,6 +98,21 @@ public abstract class Probe : IProbe
     {
         await StopAsync().ConfigureAwait(false);
         GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Does work of the probe's own outside of samples (listening, counting in the background), so that its CPU time counts as the probe's.</summary>
+    protected void Account(Action work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        long began = ThreadClock.CpuNanoseconds();
+        try
+        {
+            work();
+        }
+        finally
+        {
+            Statistics.Worked(ThreadClock.CpuNanoseconds() - began);
+        }
     }
 
     /// <summary>Takes what the probe needs.</summary>

@@ -33,7 +33,7 @@ public sealed class ProbeStatistics
     /// <summary>How long all samples took together.</summary>
     public TimeSpan SampleDuration => new(Interlocked.Read(ref _durationTicks));
 
-    /// <summary>CPU time, user and kernel, spent in samples. Of samples shorter than 200 us one in sixteen is measured and stands for the others.</summary>
+    /// <summary>CPU time, user and kernel, spent in samples and in the probe's background work. Of samples shorter than 200 us one in sixteen is measured and stands for the others.</summary>
     public TimeSpan SampleCpuTime => new(Interlocked.Read(ref _cpuNanoseconds) / 100);
 
     /// <summary>Rows of the last sample.</summary>
@@ -86,6 +86,8 @@ public sealed class ProbeStatistics
             if (skips.LastProblem is { } problem) _lastProblem = problem;
         }
     }
+
+    internal void Worked(long cpuNanoseconds) => Interlocked.Add(ref _cpuNanoseconds, cpuNanoseconds);
 
     internal void EventSent() => Interlocked.Increment(ref _eventsSent);
 

@@ -38,6 +38,35 @@ public sealed class EventsTests
     }
 
     [Fact]
+    public async Task Trouble_is_in_the_log_though_nobody_watches()
+    {
+        var probe = new FakeEvents();
+        await using TestExporter exporter = await TestExporter.StartAsync([probe]);
+        NetworkNamespace ns = Make.Namespace(4026532001, "blue");
+        probe.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Name = "nothing much" });
+        probe.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Name = Make.HostileName, Trouble = true });
+        await Eventually.TrueAsync(() => exporter.Errors.ToString().Contains("warn fake_events in blue (net:[4026532001]): a\"b", StringComparison.Ordinal), "the trouble to be logged");
+        Assert.DoesNotContain("nothing much", exporter.Errors.ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain("\u001b", exporter.Errors.ToString(), StringComparison.Ordinal);
+    }
+
+    [LiveFact(Needs.NetNs, "nft", "conntrack")]
+    public async Task A_sample_of_conntrack_with_entries_has_the_flows()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await ns.ExecuteAsync("nft", "add", "table", "inet", "kst");
+        await ns.ExecuteAsync("nft", "add", "chain", "inet", "kst", "in", "{ type filter hook input priority 0; }");
+        await ns.ExecuteAsync("nft", "add", "rule", "inet", "kst", "in", "ct", "state", "new", "accept");
+        await ns.TcpConnectionsAsync(7);
+        using var output = new StringWriter();
+        using var errors = new StringWriter();
+        string[] args = ["sample", "conntrack", "--json", "--netns", ns.Name!, "--set", "KubeSkoop:Probes:conntrack:Entries=true"];
+        Assert.Equal((ExitCodes.Ok, ""), (await ExporterCli.RunAsync(args, new CliHost { Output = output, Errors = errors }), errors.ToString()));
+        JsonElement[] flows = [.. JsonDocument.Parse(output.ToString()).RootElement.GetProperty("rows").EnumerateArray().Where(static r => r.GetProperty("attributes").TryGetProperty("network.transport", out _))];
+        Assert.Equal(7, flows.Sum(static f => f.GetProperty("values").GetProperty("flows").GetInt32()));
+    }
+
+    [Fact]
     public async Task An_unknown_probe_and_one_without_events_are_refused_by_name()
     {
         await using TestExporter exporter = await TestExporter.StartAsync([new FakeEvents(), new FakeProbe()]);
@@ -118,6 +147,10 @@ public sealed class EventsTests
         public string Name { get; init; } = "";
 
         public ulong Number { get; init; }
+
+        public bool Trouble { get; init; }
+
+        public override bool IsTrouble => Trouble;
 
         public override string Message => $"{Name} happened";
 

@@ -36,6 +36,8 @@ internal static class SampleCommand
             if (rows.Count == 0 && reading.Rows.Count > 0 && reading.Rows.All(static r => r.Inode is null))
                 host.Errors.WriteLine($"The probe {lease.Probe.Descriptor.Name} counts for the whole node, not per namespace; leave out --netns.");
         }
+        if (reading.Rows.SelectMany(static r => r.Values).FirstOrDefault(static v => v.Name == "postponed") is { Number: { Kind: MetricValueKind.UInt64, UInt64: > 0 } postponed })
+            host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{postponed.UInt64} namespaces have no numbers yet: the time {TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)} allows was used up."));
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
         // Namespaces that cannot be seen are nobody's concern who asked for one of the others.

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Exporter.Metrics;
+using KubeSkoop.Probes.Netlink;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace KubeSkoop.Exporter.Http;
@@ -10,7 +11,7 @@ namespace KubeSkoop.Exporter.Http;
 /// KubeSkoop's own exporter; the rest is ours.
 /// </summary>
 internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService health, ExporterOptions options, string nodeName,
-    IReadOnlyList<string> problems, INetworkNamespaceSource? namespaces, PrometheusWriter writer)
+    IReadOnlyList<string> problems, INetworkNamespaceSource? namespaces, NetlinkSockets? netlink, PrometheusWriter writer)
 {
     internal Task AnswerAsync(HttpContext context) => context.Response.WriteJsonAsync(StatusCodes.Status200OK, Write);
 
@@ -59,6 +60,17 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         json.WriteEndArray();
         json.WriteNumber("network_namespaces", namespaces?.Current.Count ?? 0);
         json.WriteString("network_namespaces_problem", namespaces?.Problem);
+        if (netlink?.Statistics is { } sockets)
+        {
+            json.WriteStartObject("netlink");
+            json.WriteNumber("sockets_opened", sockets.SocketsOpened);
+            json.WriteNumber("requests", sockets.Requests);
+            json.WriteNumber("interrupted", sockets.Interrupted);
+            json.WriteNumber("overruns", sockets.Overruns);
+            json.WriteNumber("oversized", sockets.Oversized);
+            json.WriteNumber("strangers", sockets.Strangers);
+            json.WriteEndObject();
+        }
         json.WriteStartArray("configuration_problems");
         foreach (string problem in problems.Concat(manager.ConfigurationProblems)) json.WriteStringValue(problem);
         json.WriteEndArray();

@@ -32,6 +32,10 @@ public sealed class NetlinkSockets : IDisposable
     /// <summary>The namespaces of this machine.</summary>
     public INetworkNamespaceSource Namespaces { get; }
 
+    /// <summary>What the sockets have done and met so far.</summary>
+    public NetlinkStatistics Statistics =>
+        new(Settings.Counts.Opened, Settings.Counts.Requests, Settings.Counts.Interrupted, Settings.Counts.Overruns, Settings.Counts.Oversized, Settings.Counts.Strangers);
+
     internal NetlinkSettings Settings { get; }
 
     /// <summary>rtnetlink.</summary>

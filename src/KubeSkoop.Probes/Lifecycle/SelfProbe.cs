@@ -58,7 +58,7 @@ public struct ProbeSelfRecord
         { "kubeskoop.probe.samples", MetricKind.Counter, "{sample}", "Samples taken.", static (in ProbeSelfRecord r) => r.Samples },
         { "kubeskoop.probe.errors", MetricKind.Counter, "{error}", "Samples and starts that failed.", static (in ProbeSelfRecord r) => r.Errors },
         { "kubeskoop.probe.sample.duration", MetricKind.Gauge, "s", "Duration of the last sample.", static (in ProbeSelfRecord r) => r.LastSampleSeconds },
-        { "kubeskoop.probe.cpu.time", MetricKind.Counter, "s", "CPU time, user and kernel, spent in samples.", static (in ProbeSelfRecord r) => r.CpuSeconds },
+        { "kubeskoop.probe.cpu.time", MetricKind.Counter, "s", "CPU time, user and kernel, spent in samples and in the background.", static (in ProbeSelfRecord r) => r.CpuSeconds },
         { "kubeskoop.probe.series", MetricKind.Gauge, "{series}", "Most series the last sample can give: its rows times the metrics; a number that is absent has none.", static (in ProbeSelfRecord r) => r.Series },
         { "kubeskoop.probe.rows.vanished", MetricKind.Counter, "{row}", "Rows skipped because their process, namespace or device ended meanwhile.", static (in ProbeSelfRecord r) => r.RowsVanished },
         { "kubeskoop.probe.rows.denied", MetricKind.Counter, "{row}", "Rows skipped because the kernel refused access.", static (in ProbeSelfRecord r) => r.RowsDenied },

@@ -156,12 +156,12 @@ public sealed class ConntrackLiveTests
         await ns.TrackAsync();
         await using ConntrackBench bench = await ConntrackBench.StartAsync(ns);
         using EventSubscription<ConntrackEvent> events = bench.Probe.Subscribe();
-        ulong limit = bench.Record(ns).Maximum.Value;
+        ulong limit = ulong.Parse(await ns.ExecuteAsync("cat", "/proc/sys/net/netfilter/nf_conntrack_max"), System.Globalization.CultureInfo.InvariantCulture);
         Assert.InRange(limit, 1ul, 2_000_000ul); // each of them is made
 
+        // Before the first sample and the first look at the counters: what comes after the start is news all the same.
         // Entries with traffic both ways are not thrown out for new ones.
         await ns.RunAsync(() => ConntrackFiller.Fill((int)limit, ConntrackStatus.SeenReply | ConntrackStatus.Assured | ConntrackStatus.Confirmed));
-        Assert.Equal(limit, bench.Record(ns).Entries.Value);
         await Assert.ThrowsAnyAsync<SocketException>(() => ns.SendUdpAsync(3, new IPEndPoint(IPAddress.Loopback, 9))); // the first is refused
 
         ConntrackRecord record = bench.Record(ns);
@@ -194,7 +194,17 @@ public sealed class ConntrackLiveTests
         // Entries without an answer are thrown out for new ones, where one is found nearby.
         await ns.RunAsync(() => ConntrackFiller.Fill((int)limit, ConntrackStatus.Confirmed));
         using Socket server = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0));
-        for (int i = 0; i < 20; i++) await ns.SendUdpAsync(1, (IPEndPoint)server.LocalEndPoint!);
+        for (int i = 0; i < 20; i++)
+        {
+            try
+            {
+                await ns.SendUdpAsync(1, (IPEndPoint)server.LocalEndPoint!);
+            }
+            catch (SocketException e) when (e.SocketErrorCode == SocketError.AccessDenied)
+            {
+                // Nothing could be thrown out nearby: refused, and counted as a drop.
+            }
+        }
 
         ConntrackRecord record = bench.Record(ns);
         Assert.InRange(record.DroppedEarly.Value, 15ul, 200ul);

@@ -226,6 +226,26 @@ public sealed class ProbeTests
     }
 
     [Fact]
+    public void Work_outside_of_samples_counts_as_the_probes_also_when_it_fails()
+    {
+        var probe = new BusyProbe();
+        Assert.Equal(TimeSpan.Zero, probe.Statistics.SampleCpuTime);
+        probe.Busy();
+        TimeSpan once = probe.Statistics.SampleCpuTime;
+        Assert.True(once > TimeSpan.Zero);
+        Assert.Throws<InvalidOperationException>(probe.Fail);
+        Assert.True(probe.Statistics.SampleCpuTime > once);
+        Assert.Equal(0, probe.Statistics.Samples);
+    }
+
+    private sealed class BusyProbe : TestProbe
+    {
+        internal void Busy() => Account(static () => _ = string.Join(',', Enumerable.Range(0, 100_000)));
+
+        internal void Fail() => Account(static () => throw new InvalidOperationException(string.Join(',', Enumerable.Range(0, 100_000))));
+    }
+
+    [Fact]
     public async Task A_sample_in_flight_ends_before_anything_is_released()
     {
         using var inRead = new ManualResetEventSlim();

@@ -26,14 +26,19 @@ internal sealed class ConntrackListener : IDisposable
     private readonly SafeFileHandle _epoll = Libc.CreateEpoll();
     private readonly SafeFileHandle _wake = Libc.CreateEventFd();
     private readonly Lock _gate = new();
+    private readonly ulong[] _ready = new ulong[64];
+    private readonly Action<Action> _account;
     private readonly Thread _thread;
+    private int _readyCount;
+    private long _looked = Environment.TickCount64;
     private IReadOnlyList<NetworkNamespace>? _followed;
     private ulong _lastId;
     private long _malformed;
     private volatile bool _stopping;
 
-    internal ConntrackListener(INetworkNamespaceSource source, NetlinkSettings settings, ConntrackOptions options, ConntrackNotice notice)
+    internal ConntrackListener(INetworkNamespaceSource source, NetlinkSettings settings, ConntrackOptions options, ConntrackNotice notice, Action<Action>? account = null)
     {
+        _account = account ?? (static work => work());
         _source = source;
         _notice = notice;
         int[] groups = GroupsOf(options.Events);
@@ -93,18 +98,22 @@ internal sealed class ConntrackListener : IDisposable
 
     private void Run()
     {
-        Span<ulong> ids = stackalloc ulong[64];
-        long looked = Environment.TickCount64;
+        Action turn = Turn;
         while (!_stopping)
         {
-            ReadOnlySpan<ulong> ready = Libc.WaitReadable(_epoll, ids, LookMilliseconds);
+            _readyCount = Libc.WaitReadable(_epoll, _ready, LookMilliseconds).Length;
             if (_stopping) return;
-            foreach (ulong id in ready)
-                if (_byId.TryGetValue(id, out Subscription? subscription)) Take(subscription);
-            if (ReferenceEquals(_followed, _source.Current) && Environment.TickCount64 - looked < LookMilliseconds) continue;
-            looked = Environment.TickCount64;
-            Follow();
+            _account(turn);
         }
+    }
+
+    private void Turn()
+    {
+        foreach (ulong id in _ready.AsSpan(0, _readyCount))
+            if (_byId.TryGetValue(id, out Subscription? subscription)) Take(subscription);
+        if (ReferenceEquals(_followed, _source.Current) && Environment.TickCount64 - _looked < LookMilliseconds) return;
+        _looked = Environment.TickCount64;
+        Follow();
     }
 
     private void Follow()
@@ -205,6 +214,7 @@ internal sealed class ConntrackListener : IDisposable
             NetlinkSocket? socket = slot.TryOpen(out _);
             opened = null;
             if (socket is null || ReferenceEquals(socket, _socket)) return false;
+            _ = Lost; // of the old one, as far as it still tells
             _socket = socket;
             _drops = 0;
             opened = socket.Handle;

@@ -3,7 +3,9 @@ using System.Runtime.CompilerServices;
 namespace KubeSkoop.Probes.Netlink;
 
 /// <summary>What the probe remembers of one namespace; used under the lock of the family's sockets.</summary>
-internal sealed class ConntrackNamespace(NetworkNamespace ns) : IDisposable
+/// <param name="ns">The namespace.</param>
+/// <param name="hasHistory">Whether it was there before the probe looked: what its counters say at first happened earlier, and is not told.</param>
+internal sealed class ConntrackNamespace(NetworkNamespace ns, bool hasHistory = true) : IDisposable
 {
     private ConntrackStatistics _totals;
     private ConntrackStatistics _last;
@@ -34,8 +36,7 @@ internal sealed class ConntrackNamespace(NetworkNamespace ns) : IDisposable
             else _totals.Add(i, sums[i]);
         }
         _last = sums;
-        // What happened before the namespace was first looked at is history.
-        if (!_folded) _told = TroubleSoFar();
+        if (!_folded && hasHistory) _told = TroubleSoFar();
         _folded = true;
     }
 
@@ -73,8 +74,10 @@ internal sealed class ConntrackNamespace(NetworkNamespace ns) : IDisposable
     /// <summary>Counters that tell of trouble.</summary>
     internal readonly record struct Trouble(ulong Dropped, ulong DroppedEarly, ulong InsertFailed, ulong ChainsTooLong)
     {
-        /// <summary>A failed insertion is counted as a drop, too; what is left was refused for want of room.</summary>
-        internal bool IsTableFull => DroppedEarly > 0 || Dropped > InsertFailed;
+        /// <summary>Packets that were refused for want of room. An insertion that failed is counted as a drop, too; one that failed for a long hash chain is not (net/netfilter/nf_conntrack_core.c).</summary>
+        internal ulong Refused => Dropped - Math.Min(Dropped, InsertFailed - Math.Min(InsertFailed, ChainsTooLong));
+
+        internal bool IsTableFull => DroppedEarly > 0 || Refused > 0;
     }
 }
 

@@ -53,14 +53,16 @@ public sealed class ConntrackOptions : ProbeOptions
     /// <summary>Counts entries of one IP protocol only, by its number (6 for TCP), and lets the kernel leave out the others (5.8 and later). Default: all.</summary>
     public int? EntriesProtocol { get; set; }
 
+    private static readonly TimeSpan Longest = TimeSpan.FromDays(1);
+
     /// <inheritdoc />
     public override IEnumerable<string> Validate()
     {
         if ((Events & ~ConntrackNotices.All) != 0) yield return $"{SectionName}:{nameof(Events)} is {(int)Events}; it must be made of {nameof(ConntrackNotices.New)}, {nameof(ConntrackNotices.Update)}, {nameof(ConntrackNotices.Destroy)} and {nameof(ConntrackNotices.Expectation)}.";
         if (EventBufferBytes < 4096) yield return $"{SectionName}:{nameof(EventBufferBytes)} is {EventBufferBytes}; it must be 4096 or more.";
-        if (CheckInterval != TimeSpan.Zero && CheckInterval < TimeSpan.FromMilliseconds(100)) yield return $"{SectionName}:{nameof(CheckInterval)} is {CheckInterval}; it must be 100 ms or longer, or zero.";
-        if (EntriesInterval < TimeSpan.FromMilliseconds(100)) yield return $"{SectionName}:{nameof(EntriesInterval)} is {EntriesInterval}; it must be 100 ms or longer.";
-        if (EntriesTimeBudget <= TimeSpan.Zero) yield return $"{SectionName}:{nameof(EntriesTimeBudget)} is {EntriesTimeBudget}; it must be longer than zero.";
+        if (CheckInterval != TimeSpan.Zero && (CheckInterval < TimeSpan.FromMilliseconds(100) || CheckInterval > Longest)) yield return $"{SectionName}:{nameof(CheckInterval)} is {CheckInterval}; it must lie between 100 ms and a day, such as 00:00:10, or be zero.";
+        if (EntriesInterval < TimeSpan.FromMilliseconds(100) || EntriesInterval > Longest) yield return $"{SectionName}:{nameof(EntriesInterval)} is {EntriesInterval}; it must lie between 100 ms and a day, such as 00:01:00.";
+        if (EntriesTimeBudget <= TimeSpan.Zero || EntriesTimeBudget > Longest) yield return $"{SectionName}:{nameof(EntriesTimeBudget)} is {EntriesTimeBudget}; it must be longer than zero and at most a day.";
         if (EntriesProtocol is < 0 or > 255) yield return $"{SectionName}:{nameof(EntriesProtocol)} is {EntriesProtocol}; it must be a protocol number, 0 to 255.";
     }
 }

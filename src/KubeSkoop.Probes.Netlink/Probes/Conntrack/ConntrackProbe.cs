@@ -14,7 +14,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     private static readonly TimeSpan DumpTimeLimit = TimeSpan.FromSeconds(30);
 
     private readonly NetlinkTable _table = sockets.Netfilter;
-    private readonly PerNamespace<ConntrackNamespace> _namespaces = new(static ns => new ConntrackNamespace(ns));
+    private PerNamespace<ConntrackNamespace>? _kept;
     private readonly byte[] _statisticsRequest = ConntrackMessages.Request(ConntrackMessages.GetStatsCpu);
     private readonly byte[] _globalRequest = ConntrackMessages.Request(ConntrackMessages.GetStats);
     private readonly List<(ConntrackNamespace State, Reading Entries)> _candidates = [];
@@ -27,6 +27,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     private long _malformedReported;
     private volatile Exception? _fault;
     private bool _acquired;
+    private bool _starting;
 
     /// <summary>What the probe is.</summary>
     public static ProbeDescriptor About { get; } = new()
@@ -115,7 +116,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     }
 
     /// <inheritdoc />
-    protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
+    protected override async ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         _fault = null;
         _malformedNotices = 0;
@@ -123,17 +124,20 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         _table.Acquire();
         _acquired = true;
         TryOut();
-        if (Options.Events != ConntrackNotices.None) _listener = new ConntrackListener(sockets.Namespaces, sockets.Settings, Options, OnNotice);
+        TakeHistory();
+        if (Options.Events != ConntrackNotices.None) _listener = new ConntrackListener(sockets.Namespaces, sockets.Settings, Options, OnNotice, Account);
         var loops = new List<Task>();
         _stop = new CancellationTokenSource();
-        if (Options.CheckInterval > TimeSpan.Zero) loops.Add(LoopAsync(Options.CheckInterval, false, Check, _stop.Token));
+        if (Options.CheckInterval > TimeSpan.Zero) loops.Add(LoopAsync(Options.CheckInterval, Check, _stop.Token));
         if (Options.Entries)
         {
             _counter = new ConntrackCounter(sockets.Namespaces, sockets.Settings with { TimeLimit = DumpTimeLimit }, Options, Clock);
-            loops.Add(LoopAsync(Options.EntriesInterval, true, CountFlows, _stop.Token));
+            // Once before anybody samples: a single sample shall have them, too.
+            await Task.Run(() => Account(CountFlows), cancellationToken).ConfigureAwait(false);
+            loops.Add(LoopAsync(Options.EntriesInterval, CountFlows, _stop.Token));
         }
         _loops = [.. loops];
-        return ValueTask.FromResult<string?>("ctnetlink");
+        return "ctnetlink";
     }
 
     /// <inheritdoc />
@@ -148,7 +152,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         _listener = null;
         _counter?.Dispose();
         _counter = null;
-        lock (_table.Gate) _namespaces.Dispose();
+        lock (_table.Gate) Namespaces.Dispose();
         if (_acquired) _table.Release();
         _acquired = false;
     }
@@ -161,7 +165,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         lock (_table.Gate)
         {
             ReadOnlySpan<NamespaceSocket> slots = _table.Current;
-            ReadOnlySpan<ConntrackNamespace> states = _namespaces.For(_table.Snapshot);
+            ReadOnlySpan<ConntrackNamespace> states = Namespaces.For(_table.Snapshot);
             for (int i = 0; i < slots.Length; i++) Read(batch, slots[i], states[i]);
         }
         long malformed = Volatile.Read(ref _malformedNotices) + (_listener?.Malformed ?? 0);
@@ -247,13 +251,29 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         else if (fault != NetlinkFault.None) Interlocked.Increment(ref _malformedNotices);
     }
 
+    private PerNamespace<ConntrackNamespace> Namespaces => _kept ??= new PerNamespace<ConntrackNamespace>(ns => new ConntrackNamespace(ns, hasHistory: _starting));
+
+    // What the counters of the namespaces there are say now happened before the probe was there; those born later have no history.
+    private void TakeHistory()
+    {
+        lock (_table.Gate)
+        {
+            _starting = true;
+            ReadOnlySpan<NamespaceSocket> slots = _table.Current;
+            ReadOnlySpan<ConntrackNamespace> states = Namespaces.For(_table.Snapshot);
+            _starting = false;
+            for (int i = 0; i < slots.Length; i++)
+                if (slots[i].TryOpen(out _) is { } socket) Ask(socket, states[i], out _, out _);
+        }
+    }
+
     /// <summary>Looks for what is wrong since the last look, and tells.</summary>
     private void Check()
     {
         lock (_table.Gate)
         {
             ReadOnlySpan<NamespaceSocket> slots = _table.Current;
-            ReadOnlySpan<ConntrackNamespace> states = _namespaces.For(_table.Snapshot);
+            ReadOnlySpan<ConntrackNamespace> states = Namespaces.For(_table.Snapshot);
             for (int i = 0; i < slots.Length; i++)
             {
                 if (slots[i].TryOpen(out _) is not { } socket || !Ask(socket, states[i], out Reading entries, out Reading maximum).IsComplete) continue;
@@ -274,7 +294,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
                 Namespace = ns,
                 Pod = ns.Pod,
                 Node = _node,
-                Dropped = trouble.Dropped - Math.Min(trouble.Dropped, trouble.InsertFailed),
+                Dropped = trouble.Refused,
                 DroppedEarly = trouble.DroppedEarly,
                 Entries = entries,
                 Maximum = maximum,
@@ -302,7 +322,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         {
             ReadOnlySpan<NamespaceSocket> slots = _table.Current;
             snapshot = _table.Snapshot;
-            ReadOnlySpan<ConntrackNamespace> states = _namespaces.For(snapshot);
+            ReadOnlySpan<ConntrackNamespace> states = Namespaces.For(snapshot);
             _candidates.Clear();
             for (int i = 0; i < slots.Length; i++)
             {
@@ -314,13 +334,12 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
         _counter!.Count(snapshot, _candidates, _table.Gate);
     }
 
-    private async Task LoopAsync(TimeSpan period, bool atOnce, Action work, CancellationToken stop)
+    private async Task LoopAsync(TimeSpan period, Action work, CancellationToken stop)
     {
         try
         {
             using var timer = new PeriodicTimer(period, Clock);
-            if (atOnce) await Task.Run(work, stop).ConfigureAwait(false);
-            while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false)) work();
+            while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false)) Account(work);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {

@@ -80,14 +80,14 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
     internal bool HasConnections => Now.InUse != Listeners.Count || Now.CurrentEstablished > 0;
 
     /// <summary>
-    /// Whether the counters of <c>snmp</c> may have moved since they were last taken. They have not where there is no TCP socket, or where no
-    /// device has seen a packet: <c>dev</c> takes a fifth of <c>snmp</c>'s time, and its text is the same as before. The host's
-    /// devices are not asked: there are many, and drivers that count late.
+    /// Whether the counters of <c>snmp</c> may have moved since they were last taken. They have not where there is no TCP socket, or where there are only
+    /// listeners and no device has seen a packet: <c>dev</c> takes a fifth of <c>snmp</c>'s time, and its text is the same as before. Connections may send
+    /// what a rule drops before any device sees it. The host's devices are not asked: there are many, and drivers that count late.
     /// </summary>
     internal bool MayHaveMoved(ulong inUse, ulong timeWait, ReadBuffer buffer)
     {
         if (inUse == 0 && timeWait == 0) return false;
-        if (ns.IsHost || devices.Read(buffer, singleRecord: false, out ReadOnlySpan<byte> text) != NetFileOutcome.Ok) return true;
+        if (ns.IsHost || inUse != Listeners.Count || devices.Read(buffer, singleRecord: false, out ReadOnlySpan<byte> text) != NetFileOutcome.Ok) return true;
         if (inUse == Now.InUse && text.SequenceEqual(_devices.AsSpan(0, _devicesLength))) return false;
         if (text.Length > _devices.Length) _devices = new byte[2 * text.Length];
         text.CopyTo(_devices);
@@ -112,7 +112,8 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
         IsKnown = true;
         if (_counted) return;
         _counted = true;
-        _atListing = counters; // answers to a SYN that were repeated before are no news
+        // Answers to a SYN that were repeated before are no news; all else may have come since the namespace was proven empty.
+        _atListing = _atListing with { Retransmitted = counters.Retransmitted };
     }
 
     /// <summary>
@@ -141,6 +142,12 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
     /// <summary>Whether the connections have to be listed. Where not, what the counters prove is noted as of now.</summary>
     internal ListingNeed Need(long now, long maxAge)
     {
+        // Remainders are counted: there cannot be more of them that are in FIN_WAIT2.
+        if (_tally.ClosedFinWait2 > Now.TimeWait)
+        {
+            _tally.States[(int)TcpState.FinWait2] -= (uint)(_tally.ClosedFinWait2 - Now.TimeWait);
+            _tally.ClosedFinWait2 = (uint)Now.TimeWait;
+        }
         if (HasConnections)
             return !IsListed || Now != _atListing || now - _listedAt >= maxAge ? ListingNeed.Connections : ListingNeed.None;
 

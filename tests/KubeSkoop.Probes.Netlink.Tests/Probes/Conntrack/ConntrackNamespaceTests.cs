@@ -48,11 +48,32 @@ public sealed class ConntrackNamespaceTests
         state.Fold(Statistics(dropped: 10, early: 3, insertFailed: 4, chains: 2));
         Assert.True(state.TryTakeTrouble(out trouble));
         Assert.Equal(new ConntrackNamespace.Trouble(1, 0, 1, 1), trouble);
-        Assert.False(trouble.IsTableFull);
+        Assert.True(trouble.IsTableFull); // a long chain is no drop, so the drop is another's
 
         state.Fold(Statistics(dropped: 10, early: 4, insertFailed: 4, chains: 2));
         Assert.True(state.TryTakeTrouble(out trouble));
         Assert.True(trouble.IsTableFull);
+    }
+
+    [Theory]
+    [InlineData(3, 5, 5, 3)] // long chains do not hide a full table
+    [InlineData(3, 5, 2, 0)] // three of five that clashed are the drops
+    [InlineData(0, 0, 4, 0)] // chains of another look
+    [InlineData(9, 2, 0, 7)]
+    public void Packets_refused_for_want_of_room_are_told_from_insertions_that_failed(ulong dropped, ulong insertFailed, ulong chains, ulong refused)
+    {
+        var trouble = new ConntrackNamespace.Trouble(dropped, 0, insertFailed, chains);
+        Assert.Equal((refused, refused > 0), (trouble.Refused, trouble.IsTableFull));
+    }
+
+    [Fact]
+    public void A_namespace_born_under_the_probe_has_no_history()
+    {
+        var state = new ConntrackNamespace(new NetworkNamespace(1, false, new NamespaceFacts(null, null, null, null)), hasHistory: false);
+        state.Fold(Statistics(dropped: 7, early: 0, insertFailed: 2, chains: 0));
+        Assert.True(state.TryTakeTrouble(out ConntrackNamespace.Trouble trouble));
+        Assert.Equal(new ConntrackNamespace.Trouble(7, 0, 2, 0), trouble);
+        Assert.False(state.TryTakeTrouble(out _));
     }
 
     [Fact]

@@ -60,7 +60,7 @@ public sealed class ConntrackOptionsTests
         {
             ["KubeSkoop:Probes:conntrack:Events"] = "64",
             ["KubeSkoop:Probes:conntrack:EventBufferBytes"] = "100",
-            ["KubeSkoop:Probes:conntrack:CheckInterval"] = "00:00:00.001",
+            ["KubeSkoop:Probes:conntrack:CheckInterval"] = "60",
             ["KubeSkoop:Probes:conntrack:EntriesInterval"] = "0",
             ["KubeSkoop:Probes:conntrack:EntriesTimeBudget"] = "-1",
             ["KubeSkoop:Probes:conntrack:EntriesProtocol"] = "256",

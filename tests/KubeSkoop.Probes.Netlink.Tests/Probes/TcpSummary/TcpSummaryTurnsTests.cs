@@ -64,6 +64,56 @@ public sealed class TcpSummaryTurnsTests
     }
 
     [LiveFact(Needs.NetNs)]
+    public async Task The_first_connections_of_a_namespace_that_was_empty_are_seen_at_once()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using LiveSummary live = await LiveSummary.StartAsync(null, new FakeTimeProvider(), ns);
+        live.Sample();
+        live.Sample();
+        using var sockets = new TcpSockets(ns);
+        var pairs = await sockets.ConnectAsync(await sockets.ListenAsync(IPAddress.Loopback, 8000), 1);
+        TcpSockets.SendUnread(pairs[0], 6000);
+        await Eventually.EqualAsync(6000, () => pairs[0].Server.Available, "the bytes to arrive");
+
+        TcpSummaryRecord record = live.Record(ns);
+        Assert.Equal((1, 2, 6000, TimeSpan.Zero), ((int)record.Listen.Value, (int)record.Established.Value, (int)record.ReceiveQueue.Value, record.Age));
+    }
+
+    [LiveFact(Needs.NetNs, "nft", "ss")]
+    public async Task Segments_that_a_rule_drops_before_any_device_sees_them_are_noticed()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var sockets = new TcpSockets(ns);
+        var pairs = await sockets.ConnectAsync(await sockets.ListenAsync(IPAddress.Loopback, 8000), 1);
+        await using LiveSummary live = await LiveSummary.StartAsync(null, new FakeTimeProvider(), ns);
+        await QuietAsync(live, ns);
+        await ns.ExecuteAsync("nft", "add", "table", "inet", "kst");
+        await ns.ExecuteAsync("nft", "add", "chain", "inet", "kst", "out", "{ type filter hook output priority 0; }");
+        await ns.ExecuteAsync("nft", "add", "rule", "inet", "kst", "out", "tcp", "dport", "1-65535", "drop");
+        pairs[0].Client.Send(new byte[50_000]);
+        pairs[0].Client.Shutdown(SocketShutdown.Send);
+
+        await Eventually.EqualAsync((1, 50_001), () => ((int)live.Record(ns).FinWait1.Value, (int)live.Last(ns).SendQueue.Value), "what was sent and what ends it to be waiting");
+        Assert.Contains(await SsSocket.AllAsync(ns), static s => s is { State: "FIN-WAIT-1", SendQueue: 50_001 });
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_remainder_that_ends_by_a_reset_is_gone_at_once()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Loopback, 8000));
+        Socket client = await ns.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+        Socket server = listener.Accept();
+        await using LiveSummary live = await LiveSummary.StartAsync(null, new FakeTimeProvider(), ns);
+        client.Dispose();
+        await Eventually.EqualAsync(1, () => (int)live.Record(ns).FinWait2.Value, "the closed side to wait for the other");
+        server.LingerState = new LingerOption(true, 0);
+        server.Dispose();
+
+        await Eventually.EqualAsync((0, 0), () => ((int)live.Record(ns).FinWait2.Value, (int)live.Last(ns).TimeWait.Value), "nothing to be left");
+    }
+
+    [LiveFact(Needs.NetNs)]
     public async Task Connections_that_go_are_known_to_be_gone_without_a_listing()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
