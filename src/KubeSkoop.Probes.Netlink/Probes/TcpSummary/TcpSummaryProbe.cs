@@ -27,8 +27,8 @@ namespace KubeSkoop.Probes.Netlink;
 /// </item>
 /// <item>
 /// Where there are connections, they are listed when a counter of <c>snmp</c> or <c>sockstat</c> has moved, or after
-/// <see cref="TcpSummaryOptions.MaxAge"/>: a process that reads or writes changes a queue and no counter, when no segment follows. As long as no
-/// device of the namespace has seen a packet, <c>snmp</c> is not read either.
+/// <see cref="TcpSummaryOptions.MaxAge"/>: a process that reads or writes changes a queue and no counter, when no segment follows. Where there are only
+/// listeners and no device of the namespace has seen a packet, <c>snmp</c> is not read either.
 /// </item>
 /// </list>
 /// <para>
