@@ -140,10 +140,10 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private KernelProgramStatistics Now()
     {
         if (_object is not { } loaded) return default;
-        (ulong runs, ulong time) = loaded.Cost();
+        (ulong runs, ulong time, ulong missed) = loaded.Cost();
         ProbeTally tally = default;
         PerCpuElement.Read(Libbpf.MapDescriptor(loaded.Map("tally")), MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
-        return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted);
+        return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)missed);
     }
 
     private void Apply(BpfObject loaded)

@@ -13,11 +13,12 @@ public interface IKernelProgramProbe : IProbe
 /// <param name="EventsSuppressed">Events not sent because of the probe's limit; what they are about is counted all the same.</param>
 /// <param name="EventsLost">Events without room in the ring buffer.</param>
 /// <param name="Uncounted">Hits without room in a map of counters.</param>
-public readonly record struct KernelProgramStatistics(long Runs, TimeSpan RunTime, long EventsSuppressed, long EventsLost, long Uncounted)
+/// <param name="Missed">Hits for which no program ran, because it was interrupted on its CPU by another hit of its own. Kernel: bpf_prog_info.recursion_misses, 5.12 and later.</param>
+public readonly record struct KernelProgramStatistics(long Runs, TimeSpan RunTime, long EventsSuppressed, long EventsLost, long Uncounted, long Missed)
 {
     /// <summary>Both together.</summary>
     public static KernelProgramStatistics operator +(KernelProgramStatistics a, KernelProgramStatistics b) =>
-        new(a.Runs + b.Runs, a.RunTime + b.RunTime, a.EventsSuppressed + b.EventsSuppressed, a.EventsLost + b.EventsLost, a.Uncounted + b.Uncounted);
+        new(a.Runs + b.Runs, a.RunTime + b.RunTime, a.EventsSuppressed + b.EventsSuppressed, a.EventsLost + b.EventsLost, a.Uncounted + b.Uncounted, a.Missed + b.Missed);
 
     /// <inheritdoc cref="op_Addition" />
     public static KernelProgramStatistics Add(KernelProgramStatistics left, KernelProgramStatistics right) => left + right;

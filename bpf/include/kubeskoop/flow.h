@@ -38,20 +38,28 @@ static __always_inline __u32 ks_netns_of_sock(const struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-// The namespace of a packet: its device's, else its socket's, else 0. A packet that crosses a veth pair keeps its sender's socket
-// until the receiving side takes it, so the device goes first. But while a packet waits in a socket's queue, skb->dev's memory
-// holds other things: a device is believed when its namespace's loopback device names that same namespace.
-static __always_inline __u32 ks_netns_of_skb(const struct sk_buff *skb)
+// The device a packet is on, or null. While a packet waits in a socket's queue, skb->dev's memory holds other things: a device is
+// believed when its namespace's loopback device names that same namespace.
+static __always_inline struct net_device *ks_dev_of_skb(const struct sk_buff *skb)
 {
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net *net;
+
+	if (!dev)
+		return NULL;
+	net = BPF_CORE_READ(dev, nd_net.net);
+	return net && BPF_CORE_READ(net, loopback_dev, nd_net.net) == net ? dev : NULL;
+}
+
+// The namespace of a packet: its device's, else its socket's, else 0. A packet that crosses a veth pair keeps its sender's socket
+// until the receiving side takes it, so the device goes first.
+static __always_inline __u32 ks_netns_of_skb(const struct sk_buff *skb)
+{
+	struct net_device *dev = ks_dev_of_skb(skb);
 	struct sock *sk;
 
-	if (dev) {
-		struct net *net = BPF_CORE_READ(dev, nd_net.net);
-
-		if (net && BPF_CORE_READ(net, loopback_dev, nd_net.net) == net)
-			return BPF_CORE_READ(net, ns.inum);
-	}
+	if (dev)
+		return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	sk = BPF_CORE_READ(skb, sk);
 	return sk ? ks_netns_of_sock(sk) : 0;
 }

@@ -147,6 +147,18 @@ struct inet_sock {
 	__be16 inet_sport;
 } __core;
 
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	__u8 icsk_ca_state:5;	// enum tcp_ca_state
+} __core;
+
+// What TCP keeps in a packet's control block, struct sk_buff.cb.
+struct tcp_skb_cb {
+	__u32 seq;
+	__u32 end_seq;
+	__u16 tcp_gso_segs;
+} __core;
+
 struct net_device {
 	char name[16];
 	int ifindex;
@@ -157,8 +169,10 @@ struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
 	unsigned int len;
+	__be16 protocol;
 	__u16 network_header;
 	unsigned int tail;	// an offset from head on 64-bit kernels
+	char cb[48];
 	unsigned char *head;
 } __core;
 

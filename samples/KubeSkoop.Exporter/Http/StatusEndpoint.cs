@@ -115,6 +115,7 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
             json.WriteNumber("events_suppressed", kernel.EventsSuppressed);
             json.WriteNumber("events_lost", kernel.EventsLost);
             json.WriteNumber("uncounted", kernel.Uncounted);
+            json.WriteNumber("missed", kernel.Missed);
         }
         json.WriteEndObject();
     }

@@ -16,6 +16,11 @@ public static class EbpfServiceCollectionExtensions
         if (configure is not null) builder.Services.Configure(configure);
         builder.Services.TryAddSingleton<EbpfPrograms>();
         builder.AddProbeOptions<TcpResetOptions>(TcpResetOptions.SectionName, static (section, options) => section.Bind(options));
-        return builder.AddProbe<TcpResetProbe>();
+        builder.AddProbeOptions<TcpRetransOptions>(TcpRetransOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));
+        return builder
+            .AddProbe<TcpResetProbe>()
+            .AddProbe<TcpRetransProbe>()
+            .AddProbe<PacketLossProbe>();
     }
 }

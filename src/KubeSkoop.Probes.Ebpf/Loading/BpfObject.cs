@@ -125,13 +125,14 @@ internal sealed unsafe class BpfObject : IDisposable
         return (T*)memory;
     }
 
-    /// <summary>How often its programs have run and how long, while somebody had the kernel measure it.</summary>
-    internal (ulong Runs, ulong Nanoseconds) Cost()
+    /// <summary>How often its programs have run and how long, while somebody had the kernel measure it; and how often one was left out.</summary>
+    internal (ulong Runs, ulong Nanoseconds, ulong Missed) Cost()
     {
         const int RunTime = 192; // struct bpf_prog_info, include/uapi/linux/bpf.h: run_time_ns, run_cnt (5.1)
         const int RunCount = 200;
-        ulong runs = 0, time = 0;
-        if (_disposed) return (0, 0);
+        const int RecursionMisses = 208; // 5.12
+        ulong runs = 0, time = 0, missed = 0;
+        if (_disposed) return (0, 0, 0);
         foreach (nint program in _programs)
         {
             Array.Clear(_info);
@@ -140,8 +141,9 @@ internal sealed unsafe class BpfObject : IDisposable
                 if (Libbpf.Info(Libbpf.ProgramDescriptor(program), info, &length) != 0 || length < RunCount + sizeof(ulong)) continue;
             time += BitConverter.ToUInt64(_info, RunTime);
             runs += BitConverter.ToUInt64(_info, RunCount);
+            if (length >= RecursionMisses + sizeof(ulong)) missed += BitConverter.ToUInt64(_info, RecursionMisses);
         }
-        return (runs, time);
+        return (runs, time, missed);
     }
 
     /// <summary>The ways that were taken, for people: <c>tp_btf</c>, or <c>tp_btf, kprobe (send)</c> when they differ.</summary>

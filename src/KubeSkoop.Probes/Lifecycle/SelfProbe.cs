@@ -51,6 +51,9 @@ public struct ProbeSelfRecord
     /// <summary>Hits the kernel had no room to count for.</summary>
     public Reading Uncounted;
 
+    /// <summary>Hits for which the kernel did not run the program.</summary>
+    public Reading Missed;
+
     /// <summary>The metrics made of it.</summary>
     public static MetricTable<ProbeSelfRecord> Metrics { get; } = new()
     {
@@ -70,6 +73,7 @@ public struct ProbeSelfRecord
         { "kubeskoop.probe.events.suppressed", MetricKind.Counter, "{event}", "Events the kernel did not send because of the probe's limit.", static (in ProbeSelfRecord r) => r.EventsSuppressed },
         { "kubeskoop.probe.events.lost", MetricKind.Counter, "{event}", "Events the kernel had no room for in the ring buffer.", static (in ProbeSelfRecord r) => r.EventsLost },
         { "kubeskoop.probe.uncounted", MetricKind.Counter, "{hit}", "Hits the kernel had no room to count for: more network namespaces than the probe has room for.", static (in ProbeSelfRecord r) => r.Uncounted },
+        { "kubeskoop.probe.missed", MetricKind.Counter, "{hit}", "Hits for which the kernel did not run the probe's program, because it interrupted itself.", static (in ProbeSelfRecord r) => r.Missed },
     };
 }
 
@@ -133,6 +137,7 @@ internal sealed class SelfProbe(Func<IReadOnlyList<IProbe>> probes, TimeProvider
             row.EventsSuppressed = (ulong)k.EventsSuppressed;
             row.EventsLost = (ulong)k.EventsLost;
             row.Uncounted = (ulong)k.Uncounted;
+            row.Missed = (ulong)k.Missed;
         }
     }
 }

@@ -144,10 +144,10 @@ public sealed class BpfBuildTests : IDisposable
 
     private DateTime Written(string name) => File.GetLastWriteTimeUtc(Object(name));
 
-    // A time of its own, so that an object written again is told from one that was left alone.
+    // A time of its own, so that an object written again is told from one that was left alone; and later than all it is made of.
     private DateTime Mark(string name)
     {
-        DateTime time = new(File.GetLastWriteTimeUtc(Source(name)).Ticks / TimeSpan.TicksPerSecond * TimeSpan.TicksPerSecond + TimeSpan.TicksPerHour, DateTimeKind.Utc);
+        DateTime time = new(TimeProvider.System.GetUtcNow().Ticks / TimeSpan.TicksPerSecond * TimeSpan.TicksPerSecond + TimeSpan.TicksPerHour, DateTimeKind.Utc);
         File.SetLastWriteTimeUtc(Object(name), time);
         return time;
     }

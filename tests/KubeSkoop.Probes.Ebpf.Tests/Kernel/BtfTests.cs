@@ -46,6 +46,11 @@ public sealed class BtfTests
         Same<RawTcpReset>(reset, "tcpreset_event");
         Same<ProbeSettings>(reset, "ks_settings");
         Same<ProbeTally>(reset, "ks_tally");
+        Same<RawTcpRetrans>(OfObject("tcpretrans"), "tcpretrans_event");
+        Btf loss = OfObject("packetloss");
+        Same<RawPacketLoss>(loss, "packetloss_event");
+        Same<PacketLossKey>(loss, "packetloss_key");
+        Same<PacketLossSettings>(loss, "packetloss_settings");
     }
 
     [Fact]

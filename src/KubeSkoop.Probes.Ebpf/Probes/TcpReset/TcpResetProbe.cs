@@ -9,9 +9,8 @@ namespace KubeSkoop.Probes.Ebpf;
 /// <summary>TCP connections that end with a reset, sent or received, with the kernel's reason and, where a process is the cause, that process.</summary>
 /// <remarks>Makes a stopped probe that shares its reading thread with the other probes of the package.</remarks>
 public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOptions>? options = null, TimeProvider? clock = null)
-    : EbpfProbe<TcpResetRecord, TcpResetEvent, TcpResetOptions>(About, programs, options?.Value, clock)
+    : EbpfCountsProbe<TcpResetRecord, TcpResetEvent, TcpResetOptions>(About, programs, options?.Value, clock)
 {
-    private NamespaceCounts? _counts;
     private Dictionary<long, string> _reasons = [];
 
     /// <summary>What the probe is.</summary>
@@ -69,27 +68,11 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
 
     private protected override void Loaded(BpfObject loaded)
     {
-        _counts = new NamespaceCounts(loaded.Map("counts"));
+        base.Loaded(loaded);
         _reasons = KernelNames.Of(Programs.Features.Btf?.Enumerators("sk_rst_reason"), "SK_RST_REASON_");
     }
 
-    private protected override void Unloading()
-    {
-        _counts?.Dispose();
-        _counts = null;
-    }
-
-    /// <inheritdoc />
-    protected override void Read(SampleBatch<TcpResetRecord> batch)
-    {
-        NoteProblems(batch);
-        IReadOnlyList<NetworkNamespace> snapshot = Programs.Namespaces.Current;
-        _counts!.Read(snapshot);
-        foreach (NetworkNamespace ns in snapshot) Write(ref batch.Add(ns.Subject), _counts.Of(ns));
-        if (_counts.Unattributed.ContainsAnyExcept(0ul)) Write(ref batch.Add(SampleSubject.Node), _counts.Unattributed);
-    }
-
-    private static void Write(ref TcpResetRecord record, ReadOnlySpan<ulong> counts)
+    private protected override void Write(ref TcpResetRecord record, ReadOnlySpan<ulong> counts)
     {
         record.SentWithoutSocket = counts[(int)TcpResetKind.NoSocket];
         record.SentOnSocket = counts[(int)TcpResetKind.OnSocket];

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+//
+// packetloss: packets the kernel drops, where and why.
+#include "packetloss.h"
+
+volatile struct packetloss_settings packetloss SEC(".data.packetloss") = {};
+
+KS_COUNTERS(counts, struct packetloss_key, struct packetloss_counts)
+
+static __always_inline bool is_normal(__u32 reason)
+{
+	__u32 word = reason / 64 & (PACKETLOSS_REASONS / 64 - 1);
+
+	barrier_var(word);	// or the compiler proves the bound another way than the verifier
+	if (reason >= PACKETLOSS_REASONS || word >= PACKETLOSS_REASONS / 64)
+		return false;
+	return packetloss.normal[word] >> (reason % 64) & 1;
+}
+
+// Messages of netlink and of unix sockets travel in the same buffers, and are no packets.
+static __always_inline bool is_packet(const struct sk_buff *skb, const struct sock *sk)
+{
+	__u16 family;
+
+	if (BPF_CORE_READ(skb, protocol))
+		return true;
+	if (!sk)
+		return false;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline void fill(struct packetloss_event *event, const struct sk_buff *skb, const struct sock *sk, const struct sock *receiver, __u64 location,
+				 __u32 reason)
+{
+	struct net_device *dev = ks_dev_of_skb(skb);
+	bool sent = sk && !receiver;
+
+	// A packet on its way out has its sender's socket, one that was received has none, or has it only in the end.
+	if (!ks_flow_of_skb(&event->head.flow, skb, !sent) && sk)
+		ks_flow_of_sock(&event->head.flow, sk);
+	if (sk || receiver)
+		event->head.cgroup = ks_cgroup_of_sock(receiver ? receiver : sk);
+	event->location = location;
+	event->reason = reason;
+	event->length = BPF_CORE_READ(skb, len);
+	event->ethertype = bpf_ntohs(BPF_CORE_READ(skb, protocol));
+	event->sent = sent;
+	if (dev) {
+		event->ifindex = BPF_CORE_READ(dev, ifindex);
+		BPF_CORE_READ_STR_INTO(&event->device, dev, name);
+	}
+}
+
+static __always_inline int on_drop(void *ctx, const struct sk_buff *skb, __u64 location, __u32 reason, const struct sock *receiver)
+{
+	const struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct packetloss_key key = { .reason = reason, .location = location };
+	struct packetloss_counts *counted;
+	struct packetloss_event *event;
+
+	if (is_normal(reason) || !is_packet(skb, receiver ? receiver : sk))
+		return 0;
+	key.netns = receiver ? ks_netns_of_sock(receiver) : ks_netns_of_skb(skb);
+	if (!ks_wanted(key.netns))
+		return 0;
+	counted = counts_of(&key);
+	if (counted) {
+		ks_add(&counted->packets, 1);
+		ks_add(&counted->bytes, BPF_CORE_READ(skb, len));
+	}
+	if (packetloss.stacks) {
+		struct packetloss_event_with_stack *with = ks_reserve(sizeof(*with), key.netns, bpf_ktime_get_ns());
+		long bytes;
+
+		if (!with)
+			return 0;
+		fill(&with->event, skb, sk, receiver, location, reason);
+		bytes = bpf_get_stack(ctx, with->stack, sizeof(with->stack), 0);
+		with->event.frames = bytes > 0 ? bytes / sizeof(__u64) : 0;
+		bpf_ringbuf_submit(with, 0);
+		return 0;
+	}
+	event = ks_reserve(sizeof(*event), key.netns, bpf_ktime_get_ns());
+	if (!event)
+		return 0;
+	fill(event, skb, sk, receiver, location, reason);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+// Since 6.11: (struct sk_buff *, void *location, enum skb_drop_reason, struct sock *receiver or null).
+SEC("tp_btf/kfree_skb")
+int drop_with_receiver(__u64 *ctx)
+{
+	return on_drop(ctx, (const struct sk_buff *)ctx[0], ctx[1], ctx[2], ks_nullable(ctx, 3));
+}
+
+// Since 5.17: with a reason.
+SEC("tp_btf/kfree_skb")
+int drop_with_reason(__u64 *ctx)
+{
+	return on_drop(ctx, (const struct sk_buff *)ctx[0], ctx[1], ctx[2], NULL);
+}
+
+SEC("tp_btf/kfree_skb")
+int drop(__u64 *ctx)
+{
+	return on_drop(ctx, (const struct sk_buff *)ctx[0], ctx[1], 0, NULL);
+}

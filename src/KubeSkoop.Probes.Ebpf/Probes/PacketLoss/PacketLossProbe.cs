@@ -1,0 +1,294 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Procfs.Text;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>Packets the kernel drops: where, why, and of which flow.</summary>
+/// <remarks>Makes a stopped probe that shares its reading thread with the other probes of the package.</remarks>
+public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<PacketLossOptions>? options = null, TimeProvider? clock = null)
+    : EbpfProbe<PacketLossRecord, PacketLossEvent, PacketLossOptions>(About, programs, options?.Value, clock)
+{
+    internal const string ReasonAttribute = "drop.reason";
+    internal const string PartAttribute = "drop.part";
+    private const int ReasonBits = 256; // PACKETLOSS_REASONS, bpf/packetloss.h
+    private const int PlacesPerNamespace = 8;
+
+    private readonly KernelSymbols _symbols = new();
+    private PacketLossCounts? _counts;
+    private Dictionary<long, string> _reasons = [];
+
+    /// <summary>What the probe is.</summary>
+    public static ProbeDescriptor About { get; } = new()
+    {
+        Name = "packetloss",
+        Source = ProbeSource.Ebpf,
+        Overhead = OverheadClass.Medium,
+        Purpose = "Packets the kernel drops: where in the kernel, for which reason, and of which flow.",
+        Finds =
+        [
+            "Firewall rules and network policies that drop.",
+            "Full socket buffers, queues and backlogs.",
+            "Packets without a route, a neighbour or a listener; broken ones; those whose time to live is over.",
+        ],
+        KernelSources = ["tracepoint skb:kfree_skb (with a reason: 5.17; with the receiving socket: 6.11)"],
+        Requirements =
+        [
+            "CAP_BPF and CAP_PERFMON (before 5.8: CAP_SYS_ADMIN); CAP_SYSLOG, or kernel.kptr_restrict at 0, for the names of functions.",
+            "A kernel with BTF, 5.8 or later.",
+        ],
+        Attributes =
+        [
+            new(ReasonAttribute, "the kernel's reason without SKB_DROP_REASON_, in lower case; none before 5.17"),
+            new(PartAttribute, "the part of the kernel that dropped: netfilter, tcp, udp, icmp, ip, qdisc, traffic control, device, bridge, neighbour, socket, xfrm, bpf, sctp, other; unknown where symbols are hidden"),
+        ],
+        Metrics = PacketLossRecord.Metrics.Describe(),
+        Events = [new(nameof(PacketLossEvent), "A packet was dropped: reason, function, part, device, flow in socket view, length; with Stacks the kernel's stack.")],
+        Options =
+        [
+            .. EbpfOptionDescriptions.OfProbe,
+            new(nameof(PacketLossOptions.NormalReasons), "list of reasons", string.Join(", ", PacketLossOptions.DefaultNormalReasons), "Reasons with which a packet ends that is not lost; neither counted nor told. Setting it replaces the list."),
+            new(nameof(PacketLossOptions.Stacks), "boolean", "false", "Whether events carry the kernel's stack (up to 32 functions)."),
+        ],
+        Notes =
+        [
+            "What the kernel calls consumed (it went where it should) does not pass here. NOT_SPECIFIED is a place in the kernel that gives no reason: mostly a drop, sometimes a packet that was done with.",
+            "Before 5.17 there are no reasons, so packets that are not lost cannot be told from those that are.",
+            "A packet that leaves a pod and is dropped on the host is counted in the host's namespace: where it was, not whose it was.",
+            "A raw socket gets a copy: the kernel drops the echo reply that ping has read through one for want of a socket of its own (NO_SOCKET in icmp).",
+            "What a network card drops never reaches the kernel: see netdev.",
+        ],
+    };
+
+    /// <inheritdoc />
+    public override MetricTable<PacketLossRecord> Metrics => PacketLossRecord.Metrics;
+
+    private protected override IReadOnlyList<Hook> Hooks { get; } =
+    [
+        new("drop",
+            new HookVariant("tp_btf", ["drop_with_receiver"], static k => k.Tracepoint("kfree_skb", 4)),
+            new HookVariant("tp_btf", ["drop_with_reason"], static k => k.Tracepoint("kfree_skb", 3, 3)),
+            new HookVariant("tp_btf", ["drop"], static k => k.Tracepoint("kfree_skb", 2, 2))),
+    ];
+
+    private protected override (string Map, uint Entries)[] Sizes => [("counts", (uint)Programs.Options.MaxNamespaces * PlacesPerNamespace)];
+
+    /// <summary>A started probe with sources of its own, for programs without a container.</summary>
+    public static Task<PacketLossProbe> StartNewAsync(EbpfOptions? options = null, PacketLossOptions? packetloss = null, CancellationToken cancellationToken = default) =>
+        EbpfPrograms.StartAsync(options, programs =>
+        {
+            var probe = new PacketLossProbe(programs);
+            if (packetloss is not null) probe.Configure(packetloss);
+            return probe;
+        }, cancellationToken);
+
+    private protected override void Loaded(BpfObject loaded)
+    {
+        Dictionary<long, string>? names = Programs.Features.Btf?.Enumerators("skb_drop_reason");
+        _reasons = KernelNames.Of(KernelNames.Of(names, "SKB_DROP_REASON_"), "SKB_");
+        _counts = new PacketLossCounts(loaded.Map("counts"), ReasonOf, address => _symbols.Find(address));
+        PacketLossSettings* settings = loaded.Data<PacketLossSettings>(".data.packetloss");
+        settings->Stacks = Options.Stacks ? 1u : 0;
+        IEnumerable<string> normals = Options.NormalReasons.Count > 0 ? Options.NormalReasons : PacketLossOptions.DefaultNormalReasons;
+        foreach (string normal in normals)
+        {
+            foreach ((long number, string name) in _reasons)
+                if (number is >= 0 and < ReasonBits && name.Equals(normal, StringComparison.OrdinalIgnoreCase)) settings->Normal[(int)number / 64] |= 1ul << ((int)number % 64);
+        }
+    }
+
+    private protected override void Unloading()
+    {
+        _counts?.Dispose();
+        _counts = null;
+    }
+
+    /// <inheritdoc />
+    protected override void Read(SampleBatch<PacketLossRecord> batch)
+    {
+        NoteProblems(batch);
+        _counts!.Read(Programs.Namespaces.Current, batch);
+        if (_symbols.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
+    }
+
+    private protected override PacketLossEvent? Understand(ReadOnlySpan<byte> record)
+    {
+        if (!MemoryMarshal.TryRead(record, out RawPacketLoss raw)) return null;
+        ReadOnlySpan<ulong> stack = MemoryMarshal.Cast<byte, ulong>(record[Marshal.SizeOf<RawPacketLoss>()..]);
+        if (raw.Frames > stack.Length) return null;
+        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        KernelSymbol place = _symbols.Find(raw.Location);
+        var functions = new string[raw.Frames];
+        for (int i = 0; i < functions.Length; i++) functions[i] = _symbols.Find(stack[i]).ToString();
+        return new PacketLossEvent
+        {
+            Probe = About.Name,
+            Timestamp = TimeOf(raw.Head.Time),
+            Namespace = ns,
+            Pod = ns?.Pod,
+            Node = Programs.Node,
+            NetworkNamespaceInode = raw.Head.NetworkNamespace,
+            Flow = raw.Head.Flow.ToTuple(),
+            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Reason = ReasonOf(raw.Reason),
+            Location = place.Name is null ? null : place.ToString(),
+            Part = KernelParts.Of(place.Name),
+            Device = raw.DeviceIndex == 0 ? null : NameOf(raw.Device),
+            Length = raw.Length,
+            EtherType = raw.EtherType,
+            IsSent = raw.Sent != 0,
+            Stack = functions,
+        };
+    }
+
+    // Subsystems number theirs in the upper half; their names are in tables the kernel does not show.
+    private string? ReasonOf(uint reason) => _reasons.Count == 0 ? null
+        : _reasons.TryGetValue(reason, out string? name) ? name
+        : string.Create(CultureInfo.InvariantCulture, $"SUBSYSTEM_{reason >> 16}_{reason & 0xffff}");
+
+    private static string NameOf(ReadOnlySpan<byte> name)
+    {
+        int end = name.IndexOf((byte)0);
+        return KernelText.Escape(end < 0 ? name : name[..end]);
+    }
+}
+
+/// <summary>Brings the program's counters, by namespace, reason and address, together into rows by namespace, reason and part of the kernel.</summary>
+internal sealed class PacketLossCounts : IDisposable
+{
+    private const int MostUnknown = 4096;
+    private static readonly TimeSpan LongestUnknown = TimeSpan.FromSeconds(10);
+
+    private readonly CountsMap<PacketLossKey> _map;
+    private readonly Procfs.PerNamespace<OfNamespace> _namespaces;
+    private readonly Func<uint, string?> _reason;
+    private readonly Func<ulong, KernelSymbol> _symbol;
+    private readonly Dictionary<uint, OfNamespace> _byInode = [];
+    private readonly Dictionary<ulong, string> _parts = [];
+    private readonly Dictionary<PacketLossKey, long> _unknown = [];
+    private readonly Lock _gate = new();
+    private IReadOnlyList<NetworkNamespace>? _snapshot;
+    private ulong _unattributed;
+    private bool _closed;
+
+    internal PacketLossCounts(nint map, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
+    {
+        _map = new CountsMap<PacketLossKey>(map);
+        _reason = reason;
+        _symbol = symbol;
+        _namespaces = new Procfs.PerNamespace<OfNamespace>(ns => new OfNamespace(this, ns));
+    }
+
+    /// <summary>Adds a row for each namespace, and one for each reason and part it has lost packets for.</summary>
+    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, SampleBatch<PacketLossRecord> batch)
+    {
+        ReadOnlySpan<OfNamespace> all = _namespaces.For(snapshot);
+        if (!ReferenceEquals(snapshot, _snapshot))
+        {
+            _byInode.Clear();
+            foreach (OfNamespace ns in all) _byInode[ns.Namespace.Inode] = ns;
+            _snapshot = snapshot;
+        }
+        long now = Stopwatch.GetTimestamp();
+        foreach (OfNamespace ns in all) ns.Begin();
+        lock (_gate)
+        {
+            _map.Read();
+            for (int i = 0; i < _map.Count; i++)
+            {
+                PacketLossKey key = _map.Keys[i];
+                ReadOnlySpan<ulong> counts = _map.Sums(i);
+                if (_byInode.TryGetValue(key.NetworkNamespace, out OfNamespace? ns)) ns.Add(key.Reason, PartOf(key.Location), counts[0], counts[1]);
+                else TakeUnknown(key, counts[0], now);
+            }
+        }
+        foreach (OfNamespace ns in all) ns.Write(batch);
+        if (_unattributed > 0) batch.Add(SampleSubject.Node).Total = _unattributed;
+    }
+
+    // Of a namespace nobody has seen: it may be too young, or has ended before anybody looked. Some packets have none.
+    private void TakeUnknown(PacketLossKey key, ulong packets, long now)
+    {
+        if (_unknown.Count >= MostUnknown) _unknown.Clear();
+        if (_unknown.TryAdd(key, now) || Stopwatch.GetElapsedTime(_unknown[key], now) <= LongestUnknown) return;
+        _unattributed += packets;
+        _map.Delete(key);
+        _unknown.Remove(key);
+    }
+
+    public void Dispose()
+    {
+        lock (_gate) _closed = true;
+        _namespaces.Dispose();
+    }
+
+    private string PartOf(ulong location)
+    {
+        if (_parts.TryGetValue(location, out string? part)) return part;
+        return _parts[location] = KernelParts.Of(_symbol(location).Name);
+    }
+
+    private void Forget(uint inode)
+    {
+        lock (_gate)
+        {
+            if (_closed) return;
+            _map.Read();
+            foreach (PacketLossKey key in _map.Keys)
+                if (key.NetworkNamespace == inode) _map.Delete(key);
+        }
+    }
+
+    private sealed class OfNamespace(PacketLossCounts owner, NetworkNamespace ns) : IDisposable
+    {
+        private readonly Dictionary<(uint Reason, string Part), Row> _rows = [];
+        private ulong _total;
+
+        internal NetworkNamespace Namespace => ns;
+
+        internal void Begin()
+        {
+            _total = 0;
+            foreach (Row row in _rows.Values) row.Packets = row.Bytes = 0;
+        }
+
+        internal void Add(uint reason, string part, ulong packets, ulong bytes)
+        {
+            if (!_rows.TryGetValue((reason, part), out Row? row))
+            {
+                SampleAttribute where = new(PacketLossProbe.PartAttribute, part);
+                row = new Row(owner._reason(reason) is { } name ? new SampleSubject(ns, new SampleAttribute(PacketLossProbe.ReasonAttribute, name.ToLowerInvariant()), where) : new SampleSubject(ns, where));
+                _rows.Add((reason, part), row);
+            }
+            row.Packets += packets;
+            row.Bytes += bytes;
+            _total += packets;
+        }
+
+        internal void Write(SampleBatch<PacketLossRecord> batch)
+        {
+            batch.Add(ns.Subject).Total = _total;
+            foreach (Row row in _rows.Values)
+            {
+                ref PacketLossRecord record = ref batch.Add(row.Subject);
+                record.Packets = row.Packets;
+                record.Bytes = row.Bytes;
+            }
+        }
+
+        public void Dispose() => owner.Forget(ns.Inode);
+
+        private sealed class Row(SampleSubject subject)
+        {
+            internal SampleSubject Subject => subject;
+
+            internal ulong Packets { get; set; }
+
+            internal ulong Bytes { get; set; }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+namespace KubeSkoop.Probes.Ebpf;
+
+/// <summary>TCP segments of one network namespace that were sent again since the probe was started.</summary>
+public struct TcpRetransRecord
+{
+    /// <summary>SYNs. Unit: segments. Kernel: tcp_retransmit_skb in SYN_SENT.</summary>
+    public Reading Syn;
+
+    /// <summary>SYN-ACKs. Unit: segments. Kernel: tcp_retransmit_synack.</summary>
+    public Reading SynAck;
+
+    /// <summary>Segments the receiver's acknowledgements say are lost. Unit: segments. Kernel: tcp_retransmit_skb in TCP_CA_Recovery.</summary>
+    public Reading Fast;
+
+    /// <summary>Segments whose acknowledgement did not come in time. Unit: segments. Kernel: tcp_retransmit_skb in TCP_CA_Loss.</summary>
+    public Reading Timeout;
+
+    /// <summary>Tail loss probes. Unit: segments. Kernel: tcp_retransmit_skb before any loss.</summary>
+    public Reading TailLossProbe;
+
+    /// <summary>Segments of any kind that could not be handed down (the earlier one still waits in a queue, or memory is short); they are in none of the others. Unit: segments. Kernel: tcp_retransmit_skb with an error, 6.16 and later.</summary>
+    public Reading Failed;
+
+    /// <summary>The metrics made of it.</summary>
+    public static MetricTable<TcpRetransRecord> Metrics { get; } = new()
+    {
+        { "kubeskoop.tcpretrans.syn", MetricKind.Counter, "{segment}", "SYNs sent again.", static (in TcpRetransRecord r) => r.Syn },
+        { "kubeskoop.tcpretrans.syn_ack", MetricKind.Counter, "{segment}", "SYN-ACKs sent again.", static (in TcpRetransRecord r) => r.SynAck },
+        { "kubeskoop.tcpretrans.fast", MetricKind.Counter, "{segment}", "Segments sent again because the receiver's acknowledgements say they are lost.", static (in TcpRetransRecord r) => r.Fast },
+        { "kubeskoop.tcpretrans.timeout", MetricKind.Counter, "{segment}", "Segments sent again because no acknowledgement came in time.", static (in TcpRetransRecord r) => r.Timeout },
+        { "kubeskoop.tcpretrans.tail_loss_probe", MetricKind.Counter, "{segment}", "Segments sent again to make the receiver say what has arrived.", static (in TcpRetransRecord r) => r.TailLossProbe },
+        { "kubeskoop.tcpretrans.failed", MetricKind.Counter, "{segment}", "Segments that were to be sent again and could not be handed down; mostly because the earlier one still waits in a queue of this machine.", static (in TcpRetransRecord r) => r.Failed },
+    };
+}
+
+/// <summary>Settings of the probe <c>tcpretrans</c>.</summary>
+public sealed class TcpRetransOptions() : EbpfProbeOptions(SectionName)
+{
+    /// <summary>Where hosts keep these settings in their configuration.</summary>
+    public const string SectionName = ProbesOptions.SectionName + ":tcpretrans";
+}

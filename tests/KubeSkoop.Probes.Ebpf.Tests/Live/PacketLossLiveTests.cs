@@ -1,0 +1,117 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>packetloss: packets dropped on purpose, as many as were sent, each with its reason, its place and its namespace.</summary>
+public sealed class PacketLossLiveTests
+{
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft")]
+    [InlineData("10.99.0.2", false)]
+    [InlineData("fd99::2", false)]
+    [InlineData("10.99.0.2", true)]
+    public async Task What_a_rule_drops_is_told_where_it_was(string address, bool stacks)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            PacketLossProbe probe = await bench.StartAsync(p => new PacketLossProbe(p, Options.Create(new PacketLossOptions { Stacks = stacks })));
+            using var heard = new Heard<PacketLossEvent>(probe, right);
+            await right.ExecuteAsync("nft", "add", "table", "inet", "kst");
+            await right.ExecuteAsync("nft", "add", "chain", "inet", "kst", "in", "{ type filter hook input priority 0; }");
+            await right.ExecuteAsync("nft", "add", "rule", "inet", "kst", "in", "udp", "dport", "4711", "counter", "drop");
+            var to = new IPEndPoint(IPAddress.Parse(address), 4711);
+
+            await left.SendUdpAsync(25, to, size: 100);
+
+            // Beside these IPv6 may drop reports of its own.
+            await Eventually.TrueAsync(() => heard.Take().Count(static e => e.Reason == "NETFILTER_DROP") >= 25, "25 events");
+            PacketLossEvent[] events = [.. heard.Take().Where(static e => e.Reason == "NETFILTER_DROP")];
+            Assert.Equal(25, events.Length);
+            Assert.All(events, e => Assert.Equal(("NETFILTER_DROP", "netfilter", "eth0", to, (byte)17, false, 100u + 8 + (address.Contains(':', StringComparison.Ordinal) ? 40u : 20)),
+                (e.Reason, e.Part, e.Device, new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), e.Flow.Value.Protocol, e.IsSent, e.Length)));
+            Assert.All(events, static e => Assert.Matches(@"^nf\w*\+0x[0-9a-f]+", e.Location));
+            if (stacks) Assert.All(events, static e => Assert.Contains(e.Stack, static f => f.Contains("netif_receive_skb", StringComparison.Ordinal)));
+            else Assert.All(events, static e => Assert.Empty(e.Stack));
+            Dictionary<string, ulong> rows = Rows(bench, probe, right);
+            Assert.Equal(25ul, rows["netfilter_drop netfilter"]);
+            Assert.Contains("packets 25", await right.ExecuteAsync("nft", "list", "table", "inet", "kst"), StringComparison.Ordinal);
+            Assert.Equal(rows.Where(static r => r.Key != "total").Aggregate(0ul, static (sum, r) => sum + r.Value), rows["total"]);
+            Assert.DoesNotContain("netfilter_drop netfilter", Rows(bench, probe, left).Keys);
+        }
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("127.0.0.1", "UdpNoPorts")]
+    [InlineData("::1", "Udp6NoPorts")]
+    public async Task A_datagram_to_a_closed_port_is_lost_for_want_of_a_socket(string loopback, string witness)
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+        using var heard = new Heard<PacketLossEvent>(probe, ns);
+        var to = new IPEndPoint(IPAddress.Parse(loopback), 4711);
+        await ns.SendUdpAsync(7, to);
+
+        await Eventually.TrueAsync(() => heard.Take().Count(static e => e.Reason == "NO_SOCKET") == 7, "seven events");
+        Assert.All(heard.Take().Where(static e => e.Reason == "NO_SOCKET"), e => Assert.Equal((to, "udp", "lo"), (new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), e.Part, e.Device)));
+        Assert.Equal((7ul, await ns.NstatAsync(witness)), (Rows(bench, probe, ns)["no_socket udp"], 7ul));
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
+    public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p, Options.Create(new PacketLossOptions { EventsPerSecond = 0 })));
+        using var heard = new Heard<PacketLossEvent>(probe, ns);
+        using Socket deaf = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        deaf.ReceiveBufferSize = 8192;
+        await ns.SendUdpAsync(200, (IPEndPoint)deaf.LocalEndPoint!, size: 1000);
+
+        ulong witness = await ns.NstatAsync("UdpRcvbufErrors");
+        Assert.InRange(witness, 100ul, 199ul);
+        Dictionary<string, ulong> rows = Rows(bench, probe, ns);
+        Assert.Equal(witness, rows["socket_rcvbuff udp"]);
+        IReadOnlyList<PacketLossEvent> events = await heard.ExactlyAsync((int)witness);
+        Assert.All(events, e => Assert.Equal((deaf.LocalEndPoint, "SOCKET_RCVBUFF"), (new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), e.Reason)));
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Orderly_traffic_and_closed_sockets_lose_nothing()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+        using var heard = new Heard<PacketLossEvent>(probe, ns);
+        await ns.TcpConnectionsAsync(50, bytes: 5000);
+        await ns.TcpConnectionsAsync(20, IPAddress.IPv6Loopback, bytes: 5000);
+        using (Socket unread = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0))) await ns.SendUdpAsync(3, (IPEndPoint)unread.LocalEndPoint!);
+        await Task.Delay(100); // a moment for what should not come
+        Assert.Equal(("", 0ul), (string.Join("; ", heard.Take().Select(static e => e.Message)), Rows(bench, probe, ns)["total"]));
+        await heard.ExactlyAsync(0);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Reasons_called_normal_are_neither_counted_nor_told()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p, Options.Create(new PacketLossOptions { NormalReasons = { "no_socket" } })));
+        using var heard = new Heard<PacketLossEvent>(probe, ns);
+        await ns.SendUdpAsync(5, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.DoesNotContain("no_socket udp", Rows(bench, probe, ns).Keys);
+        Assert.DoesNotContain(heard.Take(), static e => e.Reason == "NO_SOCKET");
+    }
+
+    private static Dictionary<string, ulong> Rows(EbpfBench bench, PacketLossProbe probe, TestNamespace ns)
+    {
+        _ = bench.Of(ns);
+        return probe.Sample().Rows.ToArray().Where(r => r.Namespace?.Inode == ns.Inode).ToDictionary(
+            static r => r.Subject.Attributes.IsEmpty ? "total" : string.Join(' ', r.Subject.Attributes.ToArray().Select(static a => a.Value)),
+            static r => r.Subject.Attributes.IsEmpty ? r.Value.Total.Value : r.Value.Packets.Value);
+    }
+}

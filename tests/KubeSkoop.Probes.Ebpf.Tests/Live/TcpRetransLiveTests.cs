@@ -1,0 +1,181 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>tcpretrans: segments that rules of the other side drop, each kind told, and all of them as many as the kernel counts.</summary>
+public sealed class TcpRetransLiveTests
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20); // timeouts double
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task A_SYN_without_an_answer_is_told(string address)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
+            using var heard = new Heard<TcpRetransEvent>(probe, left);
+            await DropAsync(right, "tcp dport 4711");
+            var to = new IPEndPoint(IPAddress.Parse(address), 4711);
+            using Socket socket = await BeginAsync(left, to);
+
+            await Eventually.TrueAsync(() => heard.Take().Count >= 2, "two SYNs to be sent again", Patience);
+            TcpRetransRecord record = await SettledAsync(bench, probe, left);
+            Assert.Equal((0ul, 0ul, 0ul, 0ul, 0ul), (record.SynAck.Value, record.Fast.Value, record.Timeout.Value, record.TailLossProbe.Value, record.Failed.Value));
+            Assert.Equal(await Nstat(left, "TcpExtTCPSynRetrans"), record.Syn.Value);
+            Assert.All(heard.Take(), e => Assert.Equal((TcpRetransKind.Syn, TcpState.SynSent, to, 0u, 1u, (int?)null),
+                (e.Kind, e.State, new IPEndPoint(e.Flow!.Value.Destination.Address, e.Flow.Value.Destination.Port), e.Bytes, e.Segments, e.Error)));
+            Endpoint from = Assert.Single(heard.Take().Select(static e => e.Flow!.Value.Source).Distinct());
+            Assert.Equal(from.IsIPv4 ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6, from.Address);
+        }
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task A_SYN_ACK_without_an_answer_is_told_where_it_is_sent(string address)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
+            using var heard = new Heard<TcpRetransEvent>(probe, right);
+            using Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 4711));
+            await DropAsync(left, "tcp sport 4711");
+            using Socket socket = await BeginAsync(left, (IPEndPoint)listener.LocalEndPoint!);
+
+            await Eventually.TrueAsync(() => heard.Take().Count >= 2, "two SYN-ACKs to be sent again", Patience);
+            TcpRetransRecord record = await SettledAsync(bench, probe, right);
+            Assert.Equal((0ul, 0ul, 0ul, 0ul), (record.Syn.Value, record.Fast.Value, record.Timeout.Value, record.TailLossProbe.Value));
+            Assert.Equal(await Nstat(right, "TcpRetransSegs"), record.SynAck.Value);
+            Assert.All(heard.Take(), e => Assert.Equal((TcpRetransKind.SynAck, TcpState.SynReceived, (IPEndPoint)listener.LocalEndPoint!),
+                (e.Kind, e.State, new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port))));
+            Endpoint to = Assert.Single(heard.Take().Select(static e => e.Flow!.Value.Destination).Distinct());
+            Assert.Equal(to.IsIPv4 ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6, to.Address);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    public async Task Silence_is_a_tail_loss_probe_and_then_a_timeout()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
+            using var heard = new Heard<TcpRetransEvent>(probe, left);
+            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            // A round trip is known, and so when to expect an answer.
+            client.Send([1]);
+            Assert.Equal(1, server.Receive(new byte[1]));
+            await DropAsync(right, "tcp dport " + ((IPEndPoint)listener.LocalEndPoint!).Port.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            client.Send(new byte[100]);
+
+            await Eventually.TrueAsync(() => heard.Take().Count(static e => e.Kind == TcpRetransKind.Timeout) >= 2, "two timeouts", Patience);
+            TcpRetransRecord record = await SettledAsync(bench, probe, left);
+            Assert.Equal((0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.Fast.Value));
+            Assert.Equal((await Nstat(left, "TcpExtTCPLossProbes"), await Nstat(left, "TcpRetransSegs")), (record.TailLossProbe.Value, record.TailLossProbe.Value + record.Timeout.Value));
+            Assert.Equal(1ul, record.TailLossProbe.Value);
+            Assert.All(heard.Take(), static e => Assert.Equal((100u, 1u, TcpState.Established), (e.Bytes, e.Segments, e.State)));
+            Assert.Equal((TcpRetransKind.TailLossProbe, TcpCongestionState.Loss), (heard.Take()[0].Kind, heard.Take()[^1].Congestion));
+            Assert.Single(heard.Take().Select(static e => e.Sequence).Distinct()); // always the same segment
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    public async Task One_segment_lost_in_a_stream_is_fast_and_as_many_segments_as_the_kernel_counts()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p, Microsoft.Extensions.Options.Options.Create(new TcpRetransOptions { EventsPerSecond = 0 })));
+            using var heard = new Heard<TcpRetransEvent>(probe, left);
+            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            await DropAsync(right, "meta length > 1000 numgen inc mod 20 == 7");
+            Task receive = Task.Run(() =>
+            {
+                byte[] buffer = new byte[65536];
+                for (int left = 8 * 1024 * 1024; left > 0; left -= server.Receive(buffer))
+                {
+                }
+            });
+            byte[] chunk = new byte[16 * 1024];
+            for (int sent = 0; sent < 8 * 1024 * 1024; sent += chunk.Length) client.Send(chunk);
+            await receive.WaitAsync(Patience);
+
+            TcpRetransRecord record = await SettledAsync(bench, probe, left);
+            Assert.True(record.Fast.Value > 0);
+            ulong all = record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value;
+            Assert.Equal(await Nstat(left, "TcpRetransSegs"), all);
+            Assert.Contains(heard.Take(), static e => e is { Kind: TcpRetransKind.Fast, Congestion: TcpCongestionState.Recovery });
+            await Eventually.EqualAsync(all, () => (ulong)heard.Take().Where(static e => e.Error is null).Sum(static e => e.Segments), "an event for each of them");
+            Assert.Equal(record.Failed.Value, (ulong)heard.Take().Where(static e => e.Error is not null).Sum(static e => e.Segments));
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Where_nothing_is_lost_nothing_is_told()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
+        using var heard = new Heard<TcpRetransEvent>(probe, ns);
+        await ns.TcpConnectionsAsync(100, bytes: 10_000);
+        TcpRetransRecord record = bench.Record(probe, ns);
+        Assert.Equal((0ul, 0ul, 0ul, 0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.Fast.Value, record.Timeout.Value, record.TailLossProbe.Value, record.Failed.Value));
+        await heard.ExactlyAsync(0);
+    }
+
+    // All kinds together are what the kernel counts; between two looks at both, nothing may have been sent.
+    private static async Task<TcpRetransRecord> SettledAsync(EbpfBench bench, TcpRetransProbe probe, TestNamespace ns)
+    {
+        TcpRetransRecord record = default;
+        await Eventually.TrueAsync(async () =>
+        {
+            ulong before = await Nstat(ns, "TcpRetransSegs");
+            record = bench.Record(probe, ns);
+            ulong sum = record.Syn.Value + record.SynAck.Value + record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value;
+            ulong after = await Nstat(ns, "TcpRetransSegs");
+            // Other tests retransmit, too: a program that interrupts itself is left out once, and that is counted.
+            ulong missed = (ulong)probe.ReadKernelStatistics().Missed;
+            return before == after && sum <= after && after - sum <= missed;
+        }, "the probe and nstat to agree");
+        return record;
+    }
+
+    private static async Task<ulong> Nstat(TestNamespace ns, string name) => await ns.NstatAsync(name);
+
+    private static async Task DropAsync(TestNamespace ns, string what)
+    {
+        await ns.ExecuteAsync("nft", "add", "table", "inet", "kst");
+        await ns.ExecuteAsync("nft", "add", "chain", "inet", "kst", "in", "{ type filter hook input priority 0; }");
+        await ns.ExecuteAsync("nft", "add", "rule", "inet", "kst", "in", what, "drop");
+    }
+
+    private static Task<Socket> BeginAsync(TestNamespace ns, IPEndPoint to) => ns.RunAsync(() =>
+    {
+        var socket = new Socket(to.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { Blocking = false };
+        try
+        {
+            socket.Connect(to);
+        }
+        catch (SocketException e) when (e.SocketErrorCode is SocketError.WouldBlock or SocketError.InProgress)
+        {
+        }
+        return socket;
+    });
+}
