@@ -35,7 +35,7 @@ public abstract class EbpfCountsProbe<TRecord, TEvent, TOptions> : EbpfProbe<TRe
         NoteProblems(batch);
         IReadOnlyList<NetworkNamespace> snapshot = Programs.Namespaces.Current;
         _counts!.Read(snapshot);
-        foreach (NetworkNamespace ns in snapshot) Write(ref batch.Add(ns.Subject), _counts.Of(ns));
+        for (int i = 0; i < snapshot.Count; i++) Write(ref batch.Add(snapshot[i].Subject), _counts.Of(snapshot[i])); // an enumerator would be an object per sample
         if (_counts.Unattributed.ContainsAnyExcept(0ul)) Write(ref batch.Add(SampleSubject.Node), _counts.Unattributed);
     }
 }

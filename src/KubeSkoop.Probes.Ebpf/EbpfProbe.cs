@@ -22,6 +22,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private readonly Lock _programsGate = new();
     private readonly RingSink _sink;
     private BpfObject? _object;
+    private int _tally;
     private RingReader? _ring;
     private IDisposable? _reading;
     private IDisposable? _lease;
@@ -76,7 +77,11 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         _lease = Programs.Namespaces.Acquire();
         BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, Programs.Features, Programs.Options,
             [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Sizes]);
-        lock (_programsGate) _object = loaded;
+        lock (_programsGate)
+        {
+            _object = loaded;
+            _tally = Libbpf.MapDescriptor(loaded.Map("tally"));
+        }
         Apply(loaded);
         Loaded(loaded);
         nint events = loaded.Map("events");
@@ -142,7 +147,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         if (_object is not { } loaded) return default;
         (ulong runs, ulong time, ulong missed) = loaded.Cost();
         ProbeTally tally = default;
-        PerCpuElement.Read(Libbpf.MapDescriptor(loaded.Map("tally")), MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
+        PerCpuElement.Read(_tally, MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
         return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)missed);
     }
 

@@ -4,19 +4,17 @@ using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Ring;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf;
 
 /// <summary>What the BPF probes share: settings, the thread that reads their rings, and the namespaces their records are about.</summary>
 public sealed class EbpfPrograms
 {
-    private readonly Lock _gate = new();
     private readonly Lock _indexGate = new();
     private readonly Dictionary<uint, NetworkNamespace> _index = [];
     private IReadOnlyList<NetworkNamespace>? _indexed;
     private long _lastLook;
-    private int _measuring;
-    private int _statsDescriptor = -1;
 
     /// <summary>Loads nothing before a probe asks for it.</summary>
     public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null)
@@ -55,17 +53,9 @@ public sealed class EbpfPrograms
         }
     }
 
-    /// <summary>Has the kernel measure the programs' runs until the measurement is disposed of; <see langword="null"/> when it is not to.</summary>
-    internal IDisposable? Measure()
-    {
-        if (!Options.MeasureOverhead) return null;
-        lock (_gate)
-        {
-            // A kernel before 5.8 cannot; then runs are measured only where the sysctl kernel.bpf_stats_enabled says so.
-            if (_measuring++ == 0) _statsDescriptor = Libbpf.EnableStats(Libbpf.StatsRunTime);
-        }
-        return new Measurement(this);
-    }
+    /// <summary>Has the kernel measure the programs' runs until the measurement is disposed of (the kernel counts how many ask); <see langword="null"/> when it is not to.</summary>
+    /// <remarks>A kernel before 5.8 cannot; then runs are measured only where the sysctl kernel.bpf_stats_enabled says so.</remarks>
+    internal IDisposable? Measure() => Options.MeasureOverhead ? new SafeFileHandle(Libbpf.EnableStats(Libbpf.StatsRunTime), ownsHandle: true) : null;
 
     /// <summary>Starts a probe with sources of its own.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(EbpfOptions? options, Func<EbpfPrograms, TProbe> make, CancellationToken cancellationToken)
@@ -86,21 +76,5 @@ public sealed class EbpfPrograms
         _index.Clear();
         foreach (NetworkNamespace ns in current) _index[ns.Inode] = ns;
         _indexed = current;
-    }
-
-    private sealed class Measurement(EbpfPrograms owner) : IDisposable
-    {
-        private int _disposed;
-
-        public void Dispose()
-        {
-            if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
-            lock (owner._gate)
-            {
-                if (--owner._measuring > 0 || owner._statsDescriptor < 0) return;
-                _ = KernelCalls.Close(owner._statsDescriptor);
-                owner._statsDescriptor = -1;
-            }
-        }
     }
 }

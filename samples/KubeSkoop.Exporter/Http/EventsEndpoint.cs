@@ -8,6 +8,7 @@ namespace KubeSkoop.Exporter.Http;
 internal sealed class EventsEndpoint(IProbeManager manager, IHostApplicationLifetime lifetime, TimeProvider clock)
 {
     private const int MostClients = 32;
+    private static readonly byte[] End = "\n\n"u8.ToArray();
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(15);
 
     private int _clients;
@@ -70,7 +71,7 @@ internal sealed class EventsEndpoint(IProbeManager manager, IHostApplicationLife
                 if (probes.Count > 0 && !probes.Contains(e.Probe)) continue;
                 await response.WriteAsync($"event: {e.Probe}\ndata: ", cancellationToken);
                 await response.BodyWriter.WriteAsync(json.Write(e), cancellationToken);
-                await response.BodyWriter.WriteAsync("\n\n"u8.ToArray(), cancellationToken);
+                await response.BodyWriter.WriteAsync(End, cancellationToken);
             }
             if (events.Dropped is var dropped && dropped > told)
             {

@@ -26,10 +26,4 @@ internal static unsafe partial class KernelCalls
 
     [LibraryImport("libc", EntryPoint = "munmap")]
     internal static partial int Unmap(nint address, nuint length);
-
-    [LibraryImport("libc", EntryPoint = "close")]
-    internal static partial int Close(int descriptor);
-
-    [LibraryImport("libc", EntryPoint = "getpagesize")]
-    internal static partial int PageSize();
 }

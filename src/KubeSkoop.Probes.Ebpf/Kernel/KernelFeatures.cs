@@ -125,7 +125,7 @@ internal sealed unsafe class KernelFeatures
             int result = KernelCalls.Bpf(ProgLoad, attributes, LoadAttributesSize);
             if (result >= 0)
             {
-                _ = KernelCalls.Close(result);
+                new Microsoft.Win32.SafeHandles.SafeFileHandle(result, ownsHandle: true).Dispose();
                 return null;
             }
             return -result switch

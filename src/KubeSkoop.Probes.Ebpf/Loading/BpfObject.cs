@@ -41,9 +41,6 @@ internal sealed unsafe class BpfObject : IDisposable
     /// <summary>The ways that were taken.</summary>
     internal IReadOnlyList<ChosenHook> Hooks { get; }
 
-    /// <summary>Programs that are in the kernel.</summary>
-    internal int Programs => _programs.Count;
-
     /// <summary>Opens, chooses and loads; attaches nothing yet.</summary>
     /// <param name="probe">The probe's name, and its object's.</param>
     /// <param name="hooks">What it needs to see.</param>

@@ -39,10 +39,10 @@ internal sealed class NamespaceCounts : IDisposable
         _places.Clear();
         for (int i = 0; i < _map.Count; i++) _places[_map.Keys[i]] = i;
         int known = 0;
-        foreach (NetworkNamespace ns in snapshot)
+        for (int i = 0; i < snapshot.Count; i++)
         {
-            if (_places.ContainsKey(ns.Inode)) known++;
-            _unknown.Remove(ns.Inode);
+            if (_places.ContainsKey(snapshot[i].Inode)) known++;
+            if (_unknown.Count > 0) _unknown.Remove(snapshot[i].Inode);
         }
         if (known < _places.Count) LookAtUnknown(snapshot);
     }

@@ -19,7 +19,7 @@ internal sealed unsafe class RingReader : IDisposable
     private const int HeaderSize = 8;
     private const int RecordsPerRelease = 64; // room is given back now and then: the kernel looks at it with every record
 
-    private readonly nuint _page = (nuint)KernelCalls.PageSize();
+    private readonly nuint _page = (nuint)Environment.SystemPageSize;
     private readonly nuint _size;
     private readonly nint _consumerPage;
     private readonly nint _producerPages;

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using KubeSkoop.Probes.Procfs.Interop;
 using Microsoft.Win32.SafeHandles;
 
@@ -7,7 +6,7 @@ namespace KubeSkoop.Probes.Ebpf.Ring;
 /// <summary>The one thread that reads the rings of all probes; there while one of them runs.</summary>
 internal sealed class RingThread
 {
-    private readonly ConcurrentDictionary<ulong, RingReader> _rings = [];
+    private volatile (ulong Id, RingReader Ring)[] _rings = []; // copied on change: the thread walks it without a lock
     private readonly Lock _gate = new();
     private Run? _run;
     private ulong _last;
@@ -18,7 +17,7 @@ internal sealed class RingThread
         lock (_gate)
         {
             ulong id = ++_last; // 0 is the wake-up
-            _rings[id] = ring;
+            _rings = [.. _rings, (id, ring)];
             try
             {
                 if (_run is null)
@@ -37,18 +36,14 @@ internal sealed class RingThread
         }
     }
 
-    /// <summary>Reads what is there now, without waiting for a wake-up.</summary>
-    internal void DrainAll()
-    {
-        foreach (RingReader ring in _rings.Values) ring.Drain();
-    }
-
     private void Remove(ulong id)
     {
         lock (_gate)
         {
-            if (_rings.TryRemove(id, out RingReader? ring)) ring.Dispose();
-            if (!_rings.IsEmpty || _run is null) return;
+            foreach ((ulong known, RingReader ring) in _rings)
+                if (known == id) ring.Dispose();
+            _rings = [.. _rings.Where(r => r.Id != id)];
+            if (_rings.Length > 0 || _run is null) return;
             _run.Stop();
             _run = null;
         }
@@ -88,9 +83,8 @@ internal sealed class RingThread
             {
                 ReadOnlySpan<ulong> which = Libc.WaitReadable(_epoll, ready, LongestWait);
                 if (_stopping) break;
-                if (which.IsEmpty) owner.DrainAll();
-                foreach (ulong id in which)
-                    if (owner._rings.TryGetValue(id, out RingReader? ring)) ring.Drain();
+                foreach ((ulong id, RingReader ring) in owner._rings)
+                    if (which.IsEmpty || which.Contains(id)) ring.Drain();
             }
             _epoll.Dispose();
             _wake.Dispose();

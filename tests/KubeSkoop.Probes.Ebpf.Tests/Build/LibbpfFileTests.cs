@@ -75,7 +75,6 @@ internal sealed class ArchitectureAttribute(string name) : DataAttribute
         get => File.Exists(LibbpfFileTests.FileOf(Name)) || string.Equals(Name, RuntimeInformation.OSArchitecture.ToString(), StringComparison.OrdinalIgnoreCase)
             ? null
             : $"Needs libbpf.so for {Name}, which this machine's build left out for want of a cross compiler or of Debian's archives.";
-        set => throw new NotSupportedException();
     }
 
     public override IEnumerable<object[]> GetData(MethodInfo testMethod) => [[Name]];
