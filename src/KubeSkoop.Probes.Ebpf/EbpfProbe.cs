@@ -99,11 +99,11 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         lock (_programsGate)
         {
             _before += Now();
-            Unloading();
             _reading?.Dispose();
             _reading = null;
             _ring?.Dispose();
             _ring = null;
+            Unloading();
             _object?.Dispose();
             _object = null;
         }

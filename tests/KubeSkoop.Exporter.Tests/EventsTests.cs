@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json;
 using KubeSkoop.Exporter.Cli;
+using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Tests;
 
@@ -40,12 +41,16 @@ public sealed class EventsTests
     [Fact]
     public async Task Trouble_is_in_the_log_though_nobody_watches()
     {
-        var probe = new FakeEvents();
-        await using TestExporter exporter = await TestExporter.StartAsync([probe]);
-        NetworkNamespace ns = Make.Namespace(4026532001, "blue");
-        probe.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Name = "nothing much" });
-        probe.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Name = Make.HostileName, Trouble = true });
-        await Eventually.TrueAsync(() => exporter.Errors.ToString().Contains("warn fake_events in blue (net:[4026532001]): a\"b", StringComparison.Ordinal), "the trouble to be logged");
+        var probe = new FakeConntrack();
+        var others = new FakeEvents();
+        await using TestExporter exporter = await TestExporter.StartAsync([probe, others]);
+        Assert.Equal((true, false), (probe.IsHeard, others.IsHeard)); // who watches nothing has no events made but these
+        NetworkNamespace ns = Make.Namespace(4026532001, Make.HostileName);
+        others.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Name = "nothing much" });
+        probe.Send(new ConntrackTableFullEvent { Probe = "fake_conntrack", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, Dropped = 7, DroppedEarly = 0, Entries = 20, Maximum = 20 });
+        probe.Send(new ConntrackInsertFailedEvent { Probe = "fake_conntrack", Timestamp = DateTimeOffset.UnixEpoch, Namespace = ns, InsertFailed = 3 });
+        await Eventually.TrueAsync(() => exporter.Errors.ToString() is var log && log.Contains("warn fake_conntrack in a\"b", StringComparison.Ordinal)
+            && log.Contains("(net:[4026532001]): table full (20 of 20 entries): 7 packets dropped", StringComparison.Ordinal) && log.Contains("3 entries could not be inserted", StringComparison.Ordinal), "the trouble to be logged");
         Assert.DoesNotContain("nothing much", exporter.Errors.ToString(), StringComparison.Ordinal);
         Assert.DoesNotContain("\u001b", exporter.Errors.ToString(), StringComparison.Ordinal);
     }
@@ -135,7 +140,20 @@ public sealed class EventsTests
 
     private sealed class FakeEvents() : EventProbe<FakeEvent>(new ProbeDescriptor { Name = "fake_events", Source = ProbeSource.Other, Overhead = OverheadClass.Low, Purpose = "Sends what it is told to." })
     {
+        internal bool IsHeard => HasSubscribers;
+
         internal void Send(FakeEvent e) => Publish(e);
+
+        protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken) => ValueTask.FromResult<string?>("fake");
+
+        protected override ValueTask OnStopAsync() => ValueTask.CompletedTask;
+    }
+
+    private sealed class FakeConntrack() : EventProbe<ConntrackEvent>(new ProbeDescriptor { Name = "fake_conntrack", Source = ProbeSource.Other, Overhead = OverheadClass.Low, Purpose = "Sends what it is told to." })
+    {
+        internal bool IsHeard => HasSubscribers;
+
+        internal void Send(ConntrackEvent e) => Publish(e);
 
         protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken) => ValueTask.FromResult<string?>("fake");
 
@@ -147,10 +165,6 @@ public sealed class EventsTests
         public string Name { get; init; } = "";
 
         public ulong Number { get; init; }
-
-        public bool Trouble { get; init; }
-
-        public override bool IsTrouble => Trouble;
 
         public override string Message => $"{Name} happened";
 

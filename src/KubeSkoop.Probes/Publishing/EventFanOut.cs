@@ -9,19 +9,21 @@ internal sealed class EventFanOut<TEvent>
 
     private interface ISink
     {
-        bool Wanted { get; }
+        /// <summary>Whether events of this type, or of one derived from it, would be heard.</summary>
+        bool Wants(Type events);
 
         void Offer(TEvent e);
     }
 
-    internal bool HasSubscribers
+    /// <summary>Whether somebody would hear what is published here.</summary>
+    internal bool HasSubscribers => Wants(typeof(TEvent));
+
+    /// <summary>Whether somebody would hear events of this type, or of one derived from it.</summary>
+    internal bool Wants(Type events)
     {
-        get
-        {
-            foreach (ISink sink in _sinks)
-                if (sink.Wanted) return true;
-            return false;
-        }
+        foreach (ISink sink in _sinks)
+            if (sink.Wants(events)) return true;
+        return false;
     }
 
     internal void Publish(TEvent e)
@@ -59,7 +61,7 @@ internal sealed class EventFanOut<TEvent>
     private sealed class SubscriptionSink<TWanted>(EventSubscription<TWanted> subscription) : ISink
         where TWanted : ProbeEvent
     {
-        public bool Wanted => true;
+        public bool Wants(Type events) => events.IsAssignableTo(typeof(TWanted)) || typeof(TWanted).IsAssignableTo(events);
 
         public void Offer(TEvent e)
         {
@@ -69,7 +71,7 @@ internal sealed class EventFanOut<TEvent>
 
     private sealed class HubSink(EventFanOut<TEvent> owner, EventHub hub) : ISink, IDisposable
     {
-        public bool Wanted => hub.HasSubscribers;
+        public bool Wants(Type events) => hub.Wants(events);
 
         public void Offer(TEvent e) => hub.Publish(e);
 

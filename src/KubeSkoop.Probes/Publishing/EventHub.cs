@@ -68,8 +68,8 @@ public sealed class EventHub
         await foreach (TEvent e in subscription.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false)) yield return e;
     }
 
-    /// <summary>Whether anybody listens.</summary>
-    internal bool HasSubscribers => _fanOut.HasSubscribers;
+    /// <summary>Whether somebody would hear events of this type, or of one derived from it.</summary>
+    internal bool Wants(Type events) => _fanOut.Wants(events);
 
     internal void Publish(ProbeEvent e) => _fanOut.Publish(e);
 }

@@ -24,9 +24,6 @@ public abstract record ProbeEvent
     /// <summary>What happened, in one line for people. May hold what processes chose: clean it before it goes to a terminal.</summary>
     public virtual string Message => Type;
 
-    /// <summary>Whether somebody should hear of it also when nobody has asked: hosts write it to their log.</summary>
-    public virtual bool IsTrouble => false;
-
     /// <summary>Tells everything the event says beyond probe, time, namespace, pod and node: for JSON, logs and other formats.</summary>
     /// <param name="writer">Is called once for each field that has a value.</param>
     public virtual void WriteFields(IEventFieldWriter writer)

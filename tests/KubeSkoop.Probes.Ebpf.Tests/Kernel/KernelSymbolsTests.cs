@@ -45,6 +45,18 @@ public sealed class KernelSymbolsTests
     }
 
     [Fact]
+    public void A_module_that_came_since_is_found_and_one_that_went_names_nothing_more()
+    {
+        string file = Write("ffffffff81000000 T first\nffffffffc0000000 t old\t[old]\n"), modules = Write("old 1\n");
+        var symbols = new KernelSymbols(file, modules);
+        Assert.Equal("old+0x8 [old]", symbols.Find(0xffffffffc0000008).ToString());
+        File.WriteAllText(file, "ffffffff81000000 T first\nffffffffc1000000 t fresh\t[new]\n");
+        File.WriteAllText(modules, "new 1\n");
+        Assert.Equal("fresh+0x8 [new]", symbols.Find(0xffffffffc1000008).ToString());
+        Assert.Equal("?", symbols.Find(0xffffffffc0000008).ToString());
+    }
+
+    [Fact]
     public void A_file_that_is_not_there_is_a_reason_and_no_crash()
     {
         var symbols = new KernelSymbols("/nonexistent/kallsyms");

@@ -18,7 +18,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     private const int ReasonBits = 256; // PACKETLOSS_REASONS, bpf/packetloss.h
     private const int PlacesPerNamespace = 8;
 
-    private readonly KernelSymbols _symbols = new();
+    private KernelSymbols _symbols = new();
     private PacketLossCounts? _counts;
     private Dictionary<long, string> _reasons = [];
 
@@ -105,6 +105,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     {
         _counts?.Dispose();
         _counts = null;
+        _symbols = new KernelSymbols(); // a stopped probe keeps none
     }
 
     /// <inheritdoc />

@@ -147,9 +147,6 @@ public sealed record ConntrackTableFullEvent : ConntrackEvent
     public ulong? Maximum { get; init; }
 
     /// <inheritdoc />
-    public override bool IsTrouble => true;
-
-    /// <inheritdoc />
     public override string Message => $"table full ({Entries?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?"} of {Maximum?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "?"} entries): {Dropped} packets dropped, {DroppedEarly} entries thrown out";
 
     /// <inheritdoc />
@@ -171,9 +168,6 @@ public sealed record ConntrackInsertFailedEvent : ConntrackEvent
 
     /// <summary>Of those, for a hash chain that was too long; kernels before 5.15 do not say, and this is 0.</summary>
     public ulong ChainsTooLong { get; init; }
-
-    /// <inheritdoc />
-    public override bool IsTrouble => true;
 
     /// <inheritdoc />
     public override string Message => $"{InsertFailed} entries could not be inserted, {ChainsTooLong} of them for a long hash chain";
