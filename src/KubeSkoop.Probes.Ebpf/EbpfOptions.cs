@@ -40,7 +40,7 @@ public sealed class EbpfOptions : ProbeOptions
     }
 }
 
-/// <summary>Settings of a BPF probe that sends events; they take effect at the next start.</summary>
+/// <summary>Settings of a BPF probe that sends events. They lie in memory its programs read, so they can be changed while it runs.</summary>
 public abstract class EbpfProbeOptions : ProbeOptions
 {
     private readonly string _section;
@@ -58,6 +58,12 @@ public abstract class EbpfProbeOptions : ProbeOptions
     /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
     /// </summary>
     public IList<uint> NetworkNamespaces { get; } = [];
+
+    /// <summary>A message when a threshold is none.</summary>
+    private protected IEnumerable<string> CheckThreshold(string name, TimeSpan value)
+    {
+        if (value < TimeSpan.Zero || value > TimeSpan.FromHours(1)) yield return $"{_section}:{name} is {value}; it must lie between 00:00:00 and 01:00:00.";
+    }
 
     /// <inheritdoc />
     public override IEnumerable<string> Validate()

@@ -29,6 +29,9 @@ public enum Needs
 
     /// <summary>Root, and a kernel that loads BPF programs and has its types (BTF).</summary>
     Bpf = 32 | Root,
+
+    /// <summary>Tap devices.</summary>
+    Tap = 64 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -88,6 +91,7 @@ public static class Machine
         if (needs.HasFlag(Needs.Checkout) && !(Command.Exists("git") && Path.Exists(Path.Combine(Repository.Root, ".git")))) return "Needs git and a checkout.";
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
         if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
+        if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// Histograms of times in microseconds, kept per CPU.
+// Histograms of times in microseconds. They lie among the counters of a map that each CPU has its own of.
 #ifndef KUBESKOOP_HISTOGRAM_H
 #define KUBESKOOP_HISTOGRAM_H
 
@@ -55,32 +55,5 @@ static __always_inline void ks_observe(struct ks_histogram *histogram, __u64 ns)
 	ks_add(&histogram->buckets[bucket], 1);
 	ks_add(&histogram->sum_ns, ns);
 }
-
-// A map, by the given name, of key to histogram, with memory for those only that are in use. A key is a namespace, or begins with
-// one: its owner deletes what belongs to namespaces that are gone. NAME_observe(&key, ns) adds a time.
-#define KS_HISTOGRAMS(name, key_type)                                        \
-	struct {                                                             \
-		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);                      \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                        \
-		__uint(max_entries, 4096);                                   \
-		__type(key, key_type);                                       \
-		__type(value, struct ks_histogram);                          \
-	} name SEC(".maps");                                                 \
-                                                                             \
-	static __always_inline void name##_observe(const key_type *key, __u64 ns) \
-	{                                                                    \
-		struct ks_histogram *found = bpf_map_lookup_elem(&name, key); \
-                                                                             \
-		if (!found) {                                                \
-			static const struct ks_histogram zero;               \
-                                                                             \
-			bpf_map_update_elem(&name, key, &zero, BPF_NOEXIST); \
-			found = bpf_map_lookup_elem(&name, key);             \
-		}                                                            \
-		if (found)                                                   \
-			ks_observe(found, ns);                               \
-		else                                                         \
-			ks_count(uncounted);                                 \
-	}
 
 #endif
