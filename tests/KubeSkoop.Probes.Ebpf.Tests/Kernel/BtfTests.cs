@@ -49,6 +49,7 @@ public sealed class BtfTests
         Same<RawTcpRetrans>(OfObject("tcpretrans"), "tcpretrans_event");
         Same<RawSocketLatency>(OfObject("socketlatency"), "socketlatency_event");
         Same<RawNetifTxLatency>(OfObject("netiftxlatency"), "netiftxlatency_event");
+        Same<NetifTxLatencySettings>(OfObject("netiftxlatency"), "netiftxlatency_settings");
         Btf loss = OfObject("packetloss");
         Same<RawPacketLoss>(loss, "packetloss_event");
         Same<PacketLossKey>(loss, "packetloss_key");
