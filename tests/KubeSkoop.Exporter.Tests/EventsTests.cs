@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using KubeSkoop.Exporter.Cli;
@@ -173,6 +174,44 @@ public sealed class EventsTests
             writer.Write("name", Name);
             writer.Write("number", Number);
             writer.Write("nothing", double.NaN);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
+    public async Task A_process_that_is_killed_leaves_nothing_in_the_kernel()
+    {
+        using Process watching = Process.Start(new ProcessStartInfo("dotnet", [typeof(ExporterCli).Assembly.Location, "watch", "--probe", "socketlatency"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        try
+        {
+            string? line;
+            do line = await watching.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            while (line is not null && !line.Contains("Watching socketlatency", StringComparison.Ordinal));
+            Assert.NotNull(line);
+            string[] theirs = [.. Directory.GetFiles($"/proc/{watching.Id}/fdinfo").SelectMany(File.ReadAllLines)
+                .Where(static l => l.StartsWith("prog_id:", StringComparison.Ordinal) || l.StartsWith("map_id:", StringComparison.Ordinal) || l.StartsWith("link_id:", StringComparison.Ordinal))
+                .Select(static l => l.Replace("_id:\t", " ", StringComparison.Ordinal)).Distinct()];
+            Assert.Equal((true, true, true), (theirs.Any(static i => i.StartsWith("prog", StringComparison.Ordinal)), theirs.Any(static i => i.StartsWith("map", StringComparison.Ordinal)), theirs.Any(static i => i.StartsWith("link", StringComparison.Ordinal))));
+            Assert.Empty(theirs.Except(await IdsOfTheKernelAsync()));
+
+            watching.Kill();
+
+            await watching.WaitForExitAsync();
+            await Eventually.TrueAsync(async () => !(await IdsOfTheKernelAsync()).Intersect(theirs).Any(), "programs, maps and links to go");
+        }
+        finally
+        {
+            if (!watching.HasExited) watching.Kill();
+        }
+
+        static async Task<string[]> IdsOfTheKernelAsync()
+        {
+            var ids = new List<string>();
+            foreach (string what in (string[])["prog", "map", "link"])
+            {
+                using var list = JsonDocument.Parse(await Command.OutputAsync("bpftool", "-j", what, "list"));
+                ids.AddRange(list.RootElement.EnumerateArray().Select(e => $"{what} {e.GetProperty("id").GetInt32()}"));
+            }
+            return [.. ids];
         }
     }
 }
