@@ -2,7 +2,9 @@ using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using KubeSkoop.Exporter.Cli;
+using KubeSkoop.Probes.Ebpf;
 using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Exporter.Tests;
 
@@ -175,6 +177,40 @@ public sealed class EventsTests
             writer.Write("number", Number);
             writer.Write("nothing", double.NaN);
         }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_running_exporter_is_asked_for_its_probes_and_what_each_costs()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var source = new ProcNamespaceSource();
+        var programs = new EbpfPrograms(source);
+        await using TestExporter exporter = await TestExporter.StartAsync([new TcpResetProbe(programs), new FakeEvents()]);
+
+        string[] row = [];
+        await Eventually.TrueAsync(async () =>
+        {
+            await ns.RefusedConnectionsAsync(50, new IPEndPoint(IPAddress.Loopback, 4711)); // the kernel is asked to measure now and then
+            using var output = new StringWriter();
+            Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["list", "--live", "--url", exporter.Address.ToString()], new CliHost { Output = output, Errors = TextWriter.Null }));
+            string[] lines = output.ToString().Split('\n');
+            Assert.Matches("^Probe +State +Way +Series +Samples +ms each +CPU here +Kernel runs +ns each +CPU in kernel +Events +Not sent", lines[0]);
+            row = System.Text.RegularExpressions.Regex.Split(lines.Single(static l => l.StartsWith("tcpreset", StringComparison.Ordinal)), "  +");
+            return row[7] != "0";
+        }, "runs in the kernel to be measured", TimeSpan.FromSeconds(20));
+        Assert.Equal(("Running", "tp_btf"), (row[1], row[2]));
+        Assert.InRange(double.Parse(row[8], System.Globalization.CultureInfo.InvariantCulture), 10, 1_000_000);
+        Assert.EndsWith("%", row[9], StringComparison.Ordinal);
+
+        using var json = new StringWriter();
+        Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["list", "--live", "--json", "--url", exporter.Address.ToString()], new CliHost { Output = json, Errors = TextWriter.Null }));
+        using (var parsed = JsonDocument.Parse(json.ToString()))
+            Assert.True(parsed.RootElement.GetProperty("probes").EnumerateArray().Single(static p => p.GetProperty("name").GetString() == "tcpreset").GetProperty("kernel_seconds").GetDouble() > 0);
+
+        using var errors = new StringWriter();
+        Assert.Equal(ExitCodes.Unavailable, await ExporterCli.RunAsync(["list", "--live", "--url", "http://127.0.0.1:9"], new CliHost { Output = TextWriter.Null, Errors = errors }));
+        Assert.Contains("There is no exporter to ask at http://127.0.0.1:9/", errors.ToString(), StringComparison.Ordinal);
+        Assert.Equal(ExitCodes.Usage, await ExporterCli.RunAsync(["list", "--live", "--url", "here"], new CliHost { Output = TextWriter.Null, Errors = TextWriter.Null }));
     }
 
     [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
