@@ -1,4 +1,6 @@
 using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Ebpf.Sources;
+using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -15,6 +17,7 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<EbpfOptions>(EbpfOptions.SectionName, static (section, options) => section.Bind(options));
         if (configure is not null) builder.Services.Configure(configure);
         builder.Services.TryAddSingleton<EbpfPrograms>();
+        builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<INetTableSource, MibSource>());
         builder.AddProbeOptions<TcpResetOptions>(TcpResetOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<TcpRetransOptions>(TcpRetransOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));
