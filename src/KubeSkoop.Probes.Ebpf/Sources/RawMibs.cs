@@ -90,7 +90,7 @@ internal struct MibRequest
     internal uint From;
     internal uint Most;
     internal uint Cpus;
-    internal uint Pad;
+    private readonly uint _pad;
     internal CpuOffsets Offsets;
 
     [InlineArray(MostCpus)]

@@ -1,5 +1,7 @@
 using System.Net;
+using KubeSkoop.Probes.Ebpf.Sources;
 using KubeSkoop.Probes.Ebpf.Tests.Live;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
 
@@ -28,6 +30,33 @@ public sealed class NoLeaksTests
         Assert.All(ours, id => Assert.Contains(id, there)); // so the next look would see them
         await probe.StopAsync();
         await Eventually.TrueAsync(async () => !(await IdsOfTheKernelAsync()).Intersect(ours).Any(), "programs, maps and links to go");
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_source_that_starts_and_stops_with_its_probes_leaves_nothing()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var namespaces = new ProcNamespaceSource();
+        using var net = new ProcNet(namespaces, null, [new MibSource(new EbpfPrograms(namespaces))]);
+        var tcp = new TcpProbe(net);
+        var ip = new IpProbe(net);
+        for (int i = 0; i < 3; i++) await CycleAsync();
+        int before = KernelObjects();
+        for (int i = 0; i < 60; i++) await CycleAsync();
+        Assert.True(KernelObjects() <= before, "Descriptors are left.");
+        Assert.Empty(Ids());
+
+        async Task CycleAsync()
+        {
+            await tcp.StartAsync();
+            await ip.StartAsync();
+            Assert.Equal("bpf", tcp.Status.Source);
+            Assert.True(tcp.Sample().Count > 1 && ip.Sample().Count > 1);
+            await tcp.StopAsync();
+            Assert.True(ip.Sample().Count > 1); // the source goes with the last
+            Assert.NotEmpty(Ids());
+            await ip.StopAsync();
+        }
     }
 
     // fdinfo of programs, maps and links has lines such as "prog_id:	17".
