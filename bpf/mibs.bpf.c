@@ -3,13 +3,9 @@
 // mibs: the SNMP counters of every network namespace, as /proc/net/snmp, netstat and snmp6 show them, in one pass. Nothing is
 // attached; the owner runs the program when it wants numbers, and reads them from the map's memory.
 #include "mibs.h"
+#include <kubeskoop/namespaces.h>
 
 #define ICMP_OUT 256	// in the arrays by type: of messages sent (net/ipv4/icmp.c, net/ipv6/icmp.c)
-#define MOST_NAMESPACES (1 << 20)
-
-struct list_head {
-	struct list_head *next;
-} __core;
 
 // Of each only the array is looked at, and its size.
 struct ipstats_mib { __u64 mibs[1]; } __core;
@@ -42,24 +38,14 @@ struct netns_ipv4 {
 } __core;
 
 struct ns_common___mibs {
-	const void *ops;
 	unsigned int inum;
 } __core;
 
 struct net___mibs {
-	struct list_head list;
 	struct ns_common___mibs ns;
 	struct netns_mib mib;
 	struct netns_ipv4 ipv4;
 	__u64 net_cookie;
-} __core;
-
-struct nsproxy {
-	struct net___mibs *net_ns;
-} __core;
-
-struct task_struct {
-	struct nsproxy *nsproxy;
 } __core;
 
 struct bpf_array {
@@ -92,10 +78,8 @@ struct {
 } per_cpu SEC(".maps");
 
 struct walk {
-	struct list_head *at;
-	struct list_head *first;
-	const void *ops;	// what only network namespaces have; the list's head is none
-	__u32 place;		// of the next namespace
+	struct ks_namespaces namespaces;
+	__u32 place;	// of the next namespace
 	__u32 end;
 };
 
@@ -205,10 +189,9 @@ static __always_inline void fill(struct mibs *sum, const struct net___mibs *net,
 
 static long visit(__u64 index, struct walk *walk)
 {
-	struct list_head *at = walk->at, *next = BPF_CORE_READ(at, next);
-	const struct net___mibs *net = (const void *)at - bpf_core_field_offset(struct net___mibs, list);
+	const struct net___mibs *net = ks_namespaces_here(&walk->namespaces);
 
-	if (BPF_CORE_READ(net, ns.ops) == walk->ops) {
+	if (net) {
 		__u32 place = walk->place;
 
 		if (place >= walk->end)
@@ -222,24 +205,17 @@ static long visit(__u64 index, struct walk *walk)
 		}
 		walk->place = place + 1;
 	}
-	walk->at = next;
-	return !next || next == walk->first;
+	return !ks_namespaces_next(&walk->namespaces);
 }
 
-// Namespaces go from the list with list_del_rcu, and their counters later: what is met here is there until this returns.
 SEC("raw_tp")
 int collect(void *ctx)
 {
-	const struct task_struct *task = (const void *)bpf_get_current_task();
-	const struct net___mibs *own = BPF_CORE_READ(task, nsproxy, net_ns);
-	struct walk walk = {};
+	struct walk walk = { .end = request.from + request.most };
 
-	if (!own)
+	if (!ks_namespaces_begin(&walk.namespaces))
 		return 0;
-	walk.at = walk.first = (void *)own + bpf_core_field_offset(struct net___mibs, list);
-	walk.ops = BPF_CORE_READ(own, ns.ops);
-	walk.end = request.from + request.most;
-	bpf_loop(MOST_NAMESPACES, visit, &walk, 0);
+	bpf_loop(KS_MOST_NAMESPACES, visit, &walk, 0);
 	return walk.place > request.from ? walk.place - request.from : 0;
 }
 

@@ -33,6 +33,12 @@ public sealed class EbpfOptions : ProbeOptions
     /// </summary>
     public bool ReadCounters { get; set; } = true;
 
+    /// <summary>
+    /// Whether the probe tcpsummary looks at the sockets of all namespaces in one pass over the kernel's tables, instead of having them listed namespace by namespace.
+    /// When more than <see cref="MaxNamespaces"/> namespaces have TCP sockets, they are listed. Default: yes.
+    /// </summary>
+    public bool ReadSockets { get; set; } = true;
+
     /// <inheritdoc />
     public override IEnumerable<string> Validate()
     {
