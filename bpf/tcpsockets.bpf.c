@@ -8,7 +8,7 @@
 #define TCP_FIN_WAIT2 5
 #define BLOCK 64	// buckets read at once
 #define MOST_STEPS (1 << 20)
-#define STEPS_PER_RUN (1 << 16)	// a run cannot be interrupted
+#define STEPS_PER_RUN (1 << 12)	// a run cannot be interrupted: about a millisecond
 #define SOCKETS_PER_RUN 4096
 #define LISTENING_NULLS_BASE (1U << 29)	// include/net/inet_hashtables.h
 
@@ -221,19 +221,28 @@ static __always_inline void count(struct walk *walk, const void *sk)
 	sums->states[state & 15]++;
 }
 
-static __always_inline struct hlist_nulls_node *first_of(struct walk *walk)
+static __always_inline bool ends(const void *node)
+{
+	return (__u64)node & 1;
+}
+
+static __always_inline struct hlist_nulls_node *next_listening_chain(struct walk *walk)
 {
 	struct inet_hashinfo *table = walk->table;
+	struct inet_listen_hashbucket *bucket = BPF_CORE_READ(table, lhash2);
+
+	bucket = (void *)bucket + (__u64)walk->bucket++ * bpf_core_type_size(struct inet_listen_hashbucket);
+	return BPF_CORE_READ(bucket, nulls_head.first);
+}
+
+// The next chain that is not empty, or the last of its block. Most chains are empty on most machines, so this is what counts there.
+static __always_inline struct hlist_nulls_node *next_chain(struct walk *walk)
+{
+	struct inet_hashinfo *table = walk->table;
+	struct hlist_nulls_node *at = (void *)1;
 	__u32 bucket = walk->bucket, zero = 0;
-	struct block *block;
+	struct block *block = bpf_map_lookup_elem(&blocks, &zero);
 
-	if (walk->listeners) {
-		struct inet_listen_hashbucket *lists = BPF_CORE_READ(table, lhash2);
-
-		lists = (void *)lists + (__u64)bucket * bpf_core_type_size(struct inet_listen_hashbucket);
-		return BPF_CORE_READ(lists, nulls_head.first);
-	}
-	block = bpf_map_lookup_elem(&blocks, &zero);
 	if (!block)
 		return NULL;
 	if (!walk->begun || bucket % BLOCK == 0) {
@@ -243,15 +252,17 @@ static __always_inline struct hlist_nulls_node *first_of(struct walk *walk)
 		if (bpf_probe_read_kernel(block, sizeof(*block), (const void *)chains))
 			return NULL;
 	}
-	return block->first[bucket % BLOCK];
+	for (int i = 0; i < BLOCK; i++) {
+		at = block->first[bucket % BLOCK];
+		bucket++;
+		if (!ends(at) || bucket % BLOCK == 0 || bucket >= walk->buckets)
+			break;
+	}
+	walk->bucket = bucket;
+	return at;
 }
 
-static __always_inline bool ends(const void *node)
-{
-	return (__u64)node & 1;
-}
-
-// One bucket or one socket.
+// Finds a chain, or takes a socket of the one it has.
 static long step(__u64 index, struct walk *walk)
 {
 	struct hlist_nulls_node *at = walk->at;
@@ -259,8 +270,7 @@ static long step(__u64 index, struct walk *walk)
 	if (ends(at)) {
 		if (walk->bucket >= walk->buckets || walk->sockets >= SOCKETS_PER_RUN || index >= STEPS_PER_RUN)
 			return 1;
-		at = first_of(walk);
-		walk->bucket++;
+		at = walk->listeners ? next_listening_chain(walk) : next_chain(walk);
 	} else {
 		const void *sk = (const void *)at - bpf_core_field_offset(struct sock_common___hashed, skc_nulls_node);
 

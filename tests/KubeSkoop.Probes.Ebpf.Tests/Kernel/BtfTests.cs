@@ -54,6 +54,8 @@ public sealed class BtfTests
         Same<PacketLossSettings>(loss, "packetloss_settings");
         Same<RawMibs>(OfObject("mibs"), "mibs");
         Same<MibRequest>(OfObject("mibs"), "mibs_request");
+        Same<RawTcpSockets>(OfObject("tcpsockets"), "tcpsockets");
+        Same<TcpSocketsRequest>(OfObject("tcpsockets"), "tcpsockets_request");
     }
 
     [Fact]

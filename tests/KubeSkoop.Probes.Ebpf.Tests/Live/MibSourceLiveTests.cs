@@ -9,7 +9,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>The counters of all namespaces in one pass, beside the files they replace and beside <c>nstat</c>.</summary>
 public sealed class MibSourceLiveTests
 {
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk, "nstat")]
     public async Task Every_column_is_what_the_files_and_nstat_say()
     {
         var (left, right) = await TestNamespace.CreatePairAsync();
@@ -65,7 +65,7 @@ public sealed class MibSourceLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task Sysctls_among_the_columns_are_followed()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -79,7 +79,7 @@ public sealed class MibSourceLiveTests
         static (ulong, ulong) Of(Dictionary<string, Reading> columns) => (columns["IpForwarding"].Value, columns["IpDefaultTTL"].Value);
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task Namespaces_come_and_go_and_one_without_a_process_is_there()
     {
         using var kernel = new Counters();
@@ -104,7 +104,7 @@ public sealed class MibSourceLiveTests
         await Eventually.TrueAsync(() => kernel.Rows(kernel.Tcp, bound) == 0, "the removed namespace's row to go");
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task A_number_that_is_another_namespaces_by_now_gives_nothing()
     {
         using var kernel = new Counters();
@@ -121,7 +121,7 @@ public sealed class MibSourceLiveTests
         Assert.All(row.Slots, static slot => Assert.False(slot.HasValue));
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task What_does_not_fit_is_read_from_its_files()
     {
         var made = new List<TestNamespace>();
@@ -140,7 +140,7 @@ public sealed class MibSourceLiveTests
         }
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.BpfWalk)]
     public async Task It_refuses_in_words_and_the_files_stay()
     {
         using (var off = new Counters(new EbpfOptions { ReadCounters = false }))
@@ -178,7 +178,7 @@ public sealed class MibSourceLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task Sampling_allocates_nothing_and_opens_no_file()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
