@@ -18,7 +18,7 @@ internal sealed unsafe class MibSource(EbpfPrograms programs) : INetTableSource
     private const int Attempts = 5;
 
     // A run cannot be interrupted: about a millisecond's work.
-    private const int SharesPerRun = 2048;
+    private const int SharesPerRun = 1024;
 
     private readonly Lock _gate = new(); // taken within a table's
     private readonly Dictionary<uint, int> _places = [];
