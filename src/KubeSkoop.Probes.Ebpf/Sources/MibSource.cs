@@ -41,7 +41,7 @@ internal sealed unsafe class MibSource(EbpfPrograms programs) : INetTableSource
         if (!programs.Options.ReadCounters) return $"switched off by {EbpfOptions.SectionName}:{nameof(EbpfOptions.ReadCounters)}";
         try
         {
-            string? why = Load() ?? Map(tables, witness) ?? Compare(tables, witness);
+            string? why = SourcePrograms.Refusal(programs.Features) ?? Load() ?? Map(tables, witness) ?? Compare(tables, witness);
             if (why is not null) Stop();
             return why;
         }
@@ -102,10 +102,7 @@ internal sealed unsafe class MibSource(EbpfPrograms programs) : INetTableSource
     {
         int[] cpus = [.. Cpus(File.ReadAllText("/sys/devices/system/cpu/possible")).Take(MibRequest.MostCpus + 1)];
         if (cpus.Length > MibRequest.MostCpus) return string.Create(CultureInfo.InvariantCulture, $"this machine may have more than {MibRequest.MostCpus} CPUs");
-        // Which kind of hook is to be tried is no matter here: nothing is hooked.
-        var options = new EbpfOptions { LibraryPath = programs.Options.LibraryPath, BtfPath = programs.Options.BtfPath };
-        Hook[] hooks = [new("counters", new HookVariant("run", ["collect", "cpu_offsets"], static _ => null))];
-        _object = BpfObject.Load("mibs", hooks, programs.Features, options, ("results", (uint)programs.Options.MaxNamespaces));
+        _object = SourcePrograms.Load(programs, "mibs", ["collect", "cpu_offsets"], ("results", (uint)programs.Options.MaxNamespaces));
         _results = _object.Elements<RawMibs>("results", out _room);
         _request = _object.Data<MibRequest>(".data.request");
         _collect = _object.Program("collect");

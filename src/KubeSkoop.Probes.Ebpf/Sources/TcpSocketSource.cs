@@ -29,11 +29,9 @@ internal sealed unsafe class TcpSocketSource(EbpfPrograms programs) : ITcpSocket
         if (!programs.Options.ReadSockets) return $"switched off by {EbpfOptions.SectionName}:{nameof(EbpfOptions.ReadSockets)}";
         try
         {
-            // Which kind of hook is to be tried is no matter here: nothing is hooked.
-            var options = new EbpfOptions { LibraryPath = programs.Options.LibraryPath, BtfPath = programs.Options.BtfPath };
-            Hook[] hooks = [new("sockets", new HookVariant("run", ["begin", "walk"], static _ => null))];
+            if (SourcePrograms.Refusal(programs.Features) is { } refusal) return refusal;
             uint room = (uint)programs.Options.MaxNamespaces;
-            _object = BpfObject.Load("tcpsockets", hooks, programs.Features, options, ("results", room), ("places", room));
+            _object = SourcePrograms.Load(programs, "tcpsockets", ["begin", "walk"], ("results", room), ("places", room));
             _results = _object.Elements<RawTcpSockets>("results", out _);
             _request = _object.Data<TcpSocketsRequest>(".data.request");
             _begin = _object.Program("begin");
