@@ -32,7 +32,7 @@ struct ipv4_devconf {
 	int data[1];	// by IPV4_DEVCONF_* - 1, include/uapi/linux/ip.h; forwarding is the first
 } __core;
 
-struct netns_ipv4 {
+struct netns_ipv4___mibs {
 	struct ipv4_devconf *devconf_all;
 	__u8 sysctl_ip_default_ttl;
 } __core;
@@ -44,7 +44,7 @@ struct ns_common___mibs {
 struct net___mibs {
 	struct ns_common___mibs ns;
 	struct netns_mib mib;
-	struct netns_ipv4 ipv4;
+	struct netns_ipv4___mibs ipv4;
 	__u64 net_cookie;
 } __core;
 

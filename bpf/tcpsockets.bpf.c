@@ -40,13 +40,13 @@ struct inet_timewait_death_row {
 	struct inet_hashinfo *hashinfo;
 } __core;
 
-struct netns_ipv4 {
+struct netns_ipv4___sockets {
 	struct inet_timewait_death_row tcp_death_row;
 } __core;
 
 struct net___sockets {
 	struct ns_common ns;
-	struct netns_ipv4 ipv4;
+	struct netns_ipv4___sockets ipv4;
 	__u64 net_cookie;
 } __core;
 
@@ -59,14 +59,14 @@ struct sock___listening {
 	__u32 sk_max_ack_backlog;
 } __core;
 
-struct tcp_sock {
+struct tcp_sock___sockets {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	__u32 write_seq;
 	__u32 snd_una;
 } __core;
 
-struct inet_timewait_sock {
+struct inet_timewait_sock___sockets {
 	unsigned char tw_substate;
 } __core;
 
@@ -155,7 +155,7 @@ static __always_inline struct tcpsockets *sums_of(struct walk *walk, __u64 net)
 // net/ipv4/tcp_diag.c, tcp_diag_get_info
 static __always_inline void count_connection(struct tcpsockets *sums, const void *sk)
 {
-	const struct tcp_sock *tp = sk;
+	const struct tcp_sock___sockets *tp = sk;
 	__s32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
 	__u32 receive = unread > 0 ? unread : 0, send = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
 
@@ -208,7 +208,7 @@ static __always_inline void count(struct walk *walk, const void *sk)
 	if (!sums)
 		return;
 	if (state == TCP_TIME_WAIT) {
-		const struct inet_timewait_sock *rest = sk;
+		const struct inet_timewait_sock___sockets *rest = sk;
 
 		state = BPF_CORE_READ(rest, tw_substate);
 		if (state == TCP_FIN_WAIT2)

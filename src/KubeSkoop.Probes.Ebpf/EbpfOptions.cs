@@ -18,7 +18,10 @@ public sealed class EbpfOptions : ProbeOptions
     /// <summary>The only kind of hook to use (<c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>); for trying out. Default: the best there is.</summary>
     public string? Hook { get; set; }
 
-    /// <summary>Whether the kernel measures how long the programs run. Costs about 50 ns per run. Default: yes.</summary>
+    /// <summary>
+    /// Whether the kernel measures how long the programs run: for a tenth of a second every five seconds, which stands for all of them. (To measure every run costs some 50 ns
+    /// each, of all BPF programs of the machine.) Default: yes.
+    /// </summary>
     public bool MeasureOverhead { get; set; } = true;
 
     /// <summary>Network namespaces a probe keeps counters for. What comes beyond is counted as uncounted. Default: 1024.</summary>
@@ -52,7 +55,7 @@ public sealed class EbpfOptions : ProbeOptions
     }
 }
 
-/// <summary>Settings of a BPF probe that sends events; they take effect at the next start.</summary>
+/// <summary>Settings of a BPF probe that sends events. They lie in memory its programs read, so they can be changed while it runs.</summary>
 public abstract class EbpfProbeOptions : ProbeOptions
 {
     private readonly string _section;
@@ -70,6 +73,12 @@ public abstract class EbpfProbeOptions : ProbeOptions
     /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
     /// </summary>
     public IList<uint> NetworkNamespaces { get; } = [];
+
+    /// <summary>A message when a threshold is none.</summary>
+    private protected IEnumerable<string> CheckThreshold(string name, TimeSpan value)
+    {
+        if (value < TimeSpan.Zero || value > TimeSpan.FromHours(1)) yield return $"{_section}:{name} is {value}; it must lie between 00:00:00 and 01:00:00.";
+    }
 
     /// <inheritdoc />
     public override IEnumerable<string> Validate()

@@ -14,19 +14,21 @@ namespace KubeSkoop.Probes.Ebpf;
 /// <typeparam name="TRecord">The typed record.</typeparam>
 /// <typeparam name="TEvent">The event record.</typeparam>
 /// <typeparam name="TOptions">The settings.</typeparam>
-public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe
+public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe, IHasPrograms
     where TRecord : struct
     where TEvent : ProbeEvent
     where TOptions : EbpfProbeOptions, new()
 {
     private readonly Lock _programsGate = new();
     private readonly RingSink _sink;
+    private readonly HashSet<uint> _filtered = [];
     private BpfObject? _object;
+    private ProbeSettings* _settings;
     private int _tally;
     private RingReader? _ring;
     private IDisposable? _reading;
     private IDisposable? _lease;
-    private IDisposable? _measurement;
+    private OverheadMeter.Measured? _measured;
     private KernelProgramStatistics _before;
     private long _malformed;
     private long _malformedReported;
@@ -46,6 +48,9 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <inheritdoc />
     public Type OptionsType => typeof(TOptions);
 
+    /// <inheritdoc />
+    public bool CanConfigureWhileRunning(ProbeOptions options) => options is TOptions mine && !NeedsRestart(mine);
+
     /// <summary>What the BPF probes share.</summary>
     private protected EbpfPrograms Programs { get; }
 
@@ -61,8 +66,12 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         if (options is not TOptions mine) throw new ArgumentException($"The probe '{Descriptor.Name}' takes {typeof(TOptions).Name}.", nameof(options));
         string[] mistakes = [.. mine.Validate()];
         if (mistakes.Length > 0) throw new ArgumentException(string.Join(" ", mistakes), nameof(options));
-        if (Status.State is ProbeState.Running or ProbeState.Starting) throw new InvalidOperationException($"Stop the probe '{Descriptor.Name}' before changing its settings.");
-        Options = mine;
+        lock (_programsGate)
+        {
+            if (_object is not null && NeedsRestart(mine)) throw new InvalidOperationException($"Stop the probe '{Descriptor.Name}' before changing which programs it runs.");
+            Options = mine;
+            Apply();
+        }
     }
 
     /// <inheritdoc />
@@ -81,34 +90,37 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         {
             _object = loaded;
             _tally = Libbpf.MapDescriptor(loaded.Map("tally"));
+            _settings = loaded.Data<ProbeSettings>(".data.settings");
+            Loaded(loaded);
+            Apply();
         }
-        Apply(loaded);
-        Loaded(loaded);
         nint events = loaded.Map("events");
         int descriptor = Libbpf.MapDescriptor(events);
         _ring = new RingReader(descriptor, Libbpf.MapEntries(events), _sink);
         using (var map = new SafeFileHandle(descriptor, ownsHandle: false)) _reading = Programs.Rings.Add(map, _ring);
-        _measurement = Programs.Measure();
         loaded.Attach(Programs.Features);
+        if (Programs.Options.MeasureOverhead) _measured = Programs.Overhead.Add(loaded);
         return ValueTask.FromResult<string?>(loaded.Describe());
     }
 
     /// <inheritdoc />
     protected sealed override ValueTask OnStopAsync()
     {
+        _measured?.Dispose(); // and takes what it has seen until now
         lock (_programsGate)
         {
             _before += Now();
+            _measured = null;
             _reading?.Dispose();
             _reading = null;
             _ring?.Dispose();
             _ring = null;
             Unloading();
+            _settings = null;
+            _filtered.Clear();
             _object?.Dispose();
             _object = null;
         }
-        _measurement?.Dispose();
-        _measurement = null;
         _lease?.Dispose();
         _lease = null;
         return ValueTask.CompletedTask;
@@ -123,6 +135,18 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private protected virtual void Unloading()
     {
     }
+
+    /// <summary>Whether settings ask for other programs than those in force.</summary>
+    private protected virtual bool NeedsRestart(TOptions next) => false;
+
+    /// <summary>The settings are to be written where the programs read them; also while they run.</summary>
+    /// <param name="thresholdNs">What events are told from, in nanoseconds, one for each kind the program knows.</param>
+    private protected virtual void Apply(Span<ulong> thresholdNs)
+    {
+    }
+
+    /// <summary>A time as the programs take it.</summary>
+    private protected static ulong Nanoseconds(TimeSpan time) => (ulong)time.Ticks * TimeSpan.NanosecondsPerTick;
 
     /// <summary>A record of the ring, for an event; <see langword="null"/> when it is not what the program writes.</summary>
     private protected abstract TEvent? Understand(ReadOnlySpan<byte> record);
@@ -142,33 +166,46 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         return Clock.GetUtcNow() - TimeSpan.FromTicks(Math.Max(0, age) / TimeSpan.NanosecondsPerTick);
     }
 
+    IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> IHasPrograms.CostOfEach()
+    {
+        lock (_programsGate) return _object?.CostOfEach() ?? [];
+    }
+
     private KernelProgramStatistics Now()
     {
         if (_object is not { } loaded) return default;
-        (ulong runs, ulong time, ulong missed) = loaded.Cost();
+        (long runs, long time) = _measured?.Estimate ?? default;
         ProbeTally tally = default;
         PerCpuElement.Read(_tally, MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
-        return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)missed);
+        return new KernelProgramStatistics(runs, TimeSpan.FromTicks(time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)loaded.Cost().Missed);
     }
 
-    private void Apply(BpfObject loaded)
+    // Every value is one word, so a program sees the old or the new one. The filter closes after its namespaces are in, and opens before they go.
+    private void Apply()
     {
-        ProbeSettings* settings = loaded.Data<ProbeSettings>(".data.settings");
+        if (_settings is null) return;
         ulong interval = Options.EventsPerSecond == 0 ? 0 : 1_000_000_000ul / (ulong)Options.EventsPerSecond;
-        if (Options.NetworkNamespaces.Count > 0)
+        Apply(_settings->ThresholdNs);
+        _settings->EventBurstNs = interval * (ulong)(Options.EventBurst - 1);
+        _settings->EventIntervalNs = interval;
+        Filter();
+        _settings->SendEvents = 1;
+    }
+
+    private void Filter()
+    {
+        int namespaces = Libbpf.MapDescriptor(_object!.Map("namespaces"));
+        if (Options.NetworkNamespaces.Count == 0) _settings->Filter = 0;
+        foreach (uint inode in Options.NetworkNamespaces)
         {
-            int namespaces = Libbpf.MapDescriptor(loaded.Map("namespaces"));
-            foreach (uint inode in Options.NetworkNamespaces)
-            {
-                uint key = inode;
-                byte value = 1;
-                if (Libbpf.Update(namespaces, &key, &value, 0) is var error && error < 0) throw new IOException($"The namespaces to look at cannot be told to the kernel: {Errors.Name(-error)}");
-            }
+            uint key = inode;
+            byte value = 1;
+            if (!_filtered.Contains(inode) && Libbpf.Update(namespaces, &key, &value, 0) is var error && error < 0)
+                throw new IOException($"The namespaces to look at cannot be told to the kernel: {Errors.Name(-error)}");
+            _filtered.Add(inode);
         }
-        settings->EventIntervalNs = interval;
-        settings->EventBurstNs = interval * (ulong)(Options.EventBurst - 1);
-        settings->Filter = Options.NetworkNamespaces.Count > 0 ? 1u : 0;
-        settings->SendEvents = 1;
+        if (Options.NetworkNamespaces.Count > 0) _settings->Filter = 1;
+        _filtered.RemoveWhere(inode => !Options.NetworkNamespaces.Contains(inode) && Libbpf.Delete(namespaces, &inode) == 0);
     }
 
     private void Take(ReadOnlySpan<byte> record)
@@ -191,4 +228,11 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     {
         public void Take(ReadOnlySpan<byte> record) => probe.Take(record);
     }
+}
+
+/// <summary>The programs of a probe, whatever its record and events.</summary>
+internal interface IHasPrograms
+{
+    /// <summary>How often each has run and how long, since this start, while somebody had the kernel measure it.</summary>
+    IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> CostOfEach();
 }

@@ -7,7 +7,7 @@ public abstract class ProbeOptions
     public virtual IEnumerable<string> Validate() => [];
 }
 
-/// <summary>A probe with settings. They take effect at the next start.</summary>
+/// <summary>A probe with settings.</summary>
 /// <typeparam name="TOptions">The settings.</typeparam>
 public interface IConfigurableProbe<TOptions> : IConfigurableProbe
     where TOptions : ProbeOptions
@@ -22,8 +22,11 @@ public interface IConfigurableProbe : IProbe
     /// <summary>The type <see cref="Configure"/> takes.</summary>
     Type OptionsType { get; }
 
-    /// <summary>Replaces the settings; the probe must be stopped.</summary>
+    /// <summary>Whether <see cref="Configure"/> takes these settings also while the probe runs, without a restart and so without a gap.</summary>
+    bool CanConfigureWhileRunning(ProbeOptions options) => false;
+
+    /// <summary>Replaces the settings; the probe must be stopped, unless it can take them while it runs (<see cref="CanConfigureWhileRunning"/>).</summary>
     /// <exception cref="ArgumentException">They are of another type, or a value is out of range; the message names the key.</exception>
-    /// <exception cref="InvalidOperationException">The probe runs.</exception>
+    /// <exception cref="InvalidOperationException">The probe runs, and cannot take settings then.</exception>
     void Configure(ProbeOptions options);
 }

@@ -30,7 +30,8 @@ public static class Eventually
             timeout);
     }
 
-    private static async Task TrueAsync(Func<Task<bool>> condition, Func<string> what, TimeSpan? timeout)
+    /// <summary>Waits until the condition holds; what was waited for is put into words when it did not.</summary>
+    public static async Task TrueAsync(Func<Task<bool>> condition, Func<string> what, TimeSpan? timeout = null)
     {
         TimeSpan limit = timeout ?? DefaultTimeout;
         long began = Stopwatch.GetTimestamp();

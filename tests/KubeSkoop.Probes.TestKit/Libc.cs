@@ -68,6 +68,28 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
     private static partial int CreateSocket(int family, int type, int protocol);
 
+    /// <summary>Makes a tap device in the calling thread's network namespace. What is sent to it is read from the handle; it ends with it.</summary>
+    internal static unsafe SafeFileHandle OpenTap(string name)
+    {
+        const uint SetInterface = 0x400454ca; // TUNSETIFF, include/uapi/linux/if_tun.h
+        const short TapWithoutHeader = 0x1002; // IFF_TAP | IFF_NO_PI
+        SafeFileHandle handle = File.OpenHandle("/dev/net/tun", FileMode.Open, FileAccess.ReadWrite);
+        Span<byte> request = stackalloc byte[40]; // struct ifreq
+        request.Clear();
+        System.Text.Encoding.ASCII.GetBytes(name, request[..15]);
+        MemoryMarshal.Write(request[16..], TapWithoutHeader);
+        fixed (byte* p = request)
+        {
+            if (IoControl(handle, SetInterface, p) == 0) return handle;
+        }
+        int error = Marshal.GetLastPInvokeError();
+        handle.Dispose();
+        throw new Win32Exception(error, $"There is no tap device '{name}'");
+    }
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static unsafe partial int IoControl(SafeHandle handle, nuint request, void* argument);
+
     /// <summary>The number of a device in the calling thread's network namespace.</summary>
     internal static uint IndexOf(string device) => IfNameToIndex(device) is not 0 and var index
         ? index

@@ -31,7 +31,10 @@ public enum Needs
     Bpf = 32 | Root,
 
     /// <summary>As <see cref="Bpf"/>, and a kernel whose programs can walk its tables (Linux 5.19).</summary>
-    BpfWalk = 64 | Bpf,
+    BpfWalk = 128 | Bpf,
+
+    /// <summary>Tap devices.</summary>
+    Tap = 64 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -93,6 +96,7 @@ public static class Machine
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
         if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
         if (needs.HasFlag(Needs.BpfWalk) && BpfWalkProblem.Value is { } lacking) return lacking;
+        if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
     }

@@ -42,6 +42,9 @@ public sealed partial class TestNamespace
     /// <summary>A socket inside for Multipath TCP over IPv4, neither bound nor connected.</summary>
     public Task<Socket> OpenMptcpAsync() => RunAsync(static () => Libc.OpenSocket(2, 1, 262)); // AF_INET, SOCK_STREAM, IPPROTO_MPTCP: include/uapi/linux/in.h
 
+    /// <summary>A tap device inside: what is sent to it is read from the handle, a frame at a time; it ends with the handle.</summary>
+    public Task<Microsoft.Win32.SafeHandles.SafeFileHandle> OpenTapAsync(string name) => RunAsync(() => Libc.OpenTap(name));
+
     /// <summary>A TCP connection from inside.</summary>
     /// <exception cref="SocketException">Nobody listens.</exception>
     public Task<Socket> ConnectTcpAsync(IPEndPoint to) => RunAsync(() =>

@@ -56,6 +56,11 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 1U << 1,
 };
 
+// In the value of a map, where programs that interrupt one another change more than one word.
+struct bpf_spin_lock {
+	__u32 val;
+};
+
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -124,6 +129,7 @@ struct sock_common {
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
 	__u16 skc_num;
+	unsigned int skc_hash;	// of a connection, by its addresses and ports
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
@@ -135,9 +141,14 @@ typedef struct {
 	int owned;
 } __core socket_lock_t;
 
+struct sk_buff_head {
+	__u32 qlen;
+} __core;
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
 } __core;
@@ -152,6 +163,25 @@ struct inet_connection_sock {
 	__u8 icsk_ca_state:5;	// enum tcp_ca_state
 } __core;
 
+// Of a socket's pointer by bpf_skc_to_tcp_sock(). Sequence numbers: copied_seq <= rcv_nxt, snd_una <= snd_nxt <= write_seq.
+struct tcp_sock {
+	__u64 tcp_clock_cache;	// CLOCK_MONOTONIC, ns: when TCP last looked, which it does for every segment that comes
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 snd_cwnd;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u8 chrono_type:2;	// enum tcp_chrono
+} __core;
+
+struct udp_sock {
+	struct sk_buff_head reader_queue;
+} __core;
+
 // What TCP keeps in a packet's control block, struct sk_buff.cb.
 struct tcp_skb_cb {
 	__u32 seq;
@@ -159,21 +189,43 @@ struct tcp_skb_cb {
 	__u16 tcp_gso_segs;
 } __core;
 
+struct Qdisc_ops {
+	char id[16];
+} __core;
+
+struct qdisc_skb_head {
+	__u32 qlen;
+} __core;
+
+struct Qdisc {
+	void *enqueue;	// a function; null: there is no queue
+	unsigned int flags;
+	const struct Qdisc_ops *ops;
+	struct qdisc_skb_head q;
+} __core;
+
 struct net_device {
 	char name[16];
 	int ifindex;
+	unsigned int flags;
+	struct Qdisc *qdisc;
 	possible_net_t nd_net;
 } __core;
 
 struct sk_buff {
+	struct sk_buff *next;
 	struct sock *sk;
 	struct net_device *dev;
+	__s64 tstamp;
 	unsigned int len;
+	int skb_iif;
 	__be16 protocol;
+	__u16 transport_header;
 	__u16 network_header;
 	unsigned int tail;	// an offset from head on 64-bit kernels
 	char cb[48];
 	unsigned char *head;
+	unsigned char *data;
 } __core;
 
 // The wire's formats: laid out by their protocols, not by the kernel.
@@ -188,6 +240,18 @@ struct ipv4_header {
 	__sum16 checksum;
 	__be32 source;
 	__be32 destination;
+};
+
+struct tcp_header {
+	__be16 source;
+	__be16 destination;
+	__be32 sequence;
+	__be32 acknowledgement;
+	__u8 offset;	// its upper half, in words
+	__u8 flags;
+	__be16 window;
+	__sum16 checksum;
+	__be16 urgent;
 };
 
 struct ipv6_header {

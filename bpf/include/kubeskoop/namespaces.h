@@ -9,8 +9,8 @@
 
 #define KS_MOST_NAMESPACES (1 << 20)
 
-struct list_head {
-	struct list_head *next;
+struct list_head___listed {
+	struct list_head___listed *next;
 } __core;
 
 struct ns_common___listed {
@@ -18,28 +18,28 @@ struct ns_common___listed {
 } __core;
 
 struct net___listed {
-	struct list_head list;
+	struct list_head___listed list;
 	struct ns_common___listed ns;
 } __core;
 
-struct nsproxy {
+struct nsproxy___listed {
 	struct net___listed *net_ns;
 } __core;
 
-struct task_struct {
-	struct nsproxy *nsproxy;
+struct task_struct___listed {
+	struct nsproxy___listed *nsproxy;
 } __core;
 
 struct ks_namespaces {
-	struct list_head *at;
-	struct list_head *first;
+	struct list_head___listed *at;
+	struct list_head___listed *first;
 	const void *ops;	// what all network namespaces have in common, and the list's head, which is none, has not
 };
 
 // From the namespace of whoever runs the program. False where that has none any more.
 static __always_inline bool ks_namespaces_begin(struct ks_namespaces *walk)
 {
-	const struct task_struct *task = (const void *)bpf_get_current_task();
+	const struct task_struct___listed *task = (const void *)bpf_get_current_task();
 	const struct net___listed *own = BPF_CORE_READ(task, nsproxy, net_ns);
 
 	if (!own)
@@ -60,7 +60,7 @@ static __always_inline const void *ks_namespaces_here(const struct ks_namespaces
 // False when it has come round.
 static __always_inline bool ks_namespaces_next(struct ks_namespaces *walk)
 {
-	struct list_head *at = walk->at;
+	struct list_head___listed *at = walk->at;
 
 	walk->at = BPF_CORE_READ(at, next);
 	return walk->at && walk->at != walk->first;

@@ -61,11 +61,19 @@ static __always_inline bool ks_wanted(__u32 netns)
 	return !settings.filter || bpf_map_lookup_elem(&namespaces, &netns);
 }
 
-// A map, by the given name, of key to counters that outlive the events about them. Its owner deletes what belongs to namespaces
-// that are gone. NAME_of(&key) gives the counters, zeroed when they are new, or null when the map is full.
-#define KS_COUNTERS(name, key_type, value_type)                              \
+// A map, by the given name, of key to counters that outlive the events about them. A key is a namespace, or begins with one: its
+// owner deletes what belongs to namespaces that are gone. NAME_of(&key) gives the counters, zeroed when they are new, or null when
+// the map is full.
+#define KS_COUNTERS(name, key_type, value_type) KS_COUNTERS_IN(BPF_MAP_TYPE_HASH, 0, name, key_type, value_type)
+
+// Each CPU has its own, and memory only for keys that are in use: for what is counted at every packet.
+#define KS_COUNTERS_PER_CPU(name, key_type, value_type) \
+	KS_COUNTERS_IN(BPF_MAP_TYPE_PERCPU_HASH, BPF_F_NO_PREALLOC, name, key_type, value_type)
+
+#define KS_COUNTERS_IN(map_type, flags, name, key_type, value_type)          \
 	struct {                                                             \
-		__uint(type, BPF_MAP_TYPE_HASH);                             \
+		__uint(type, map_type);                                      \
+		__uint(map_flags, flags);                                    \
 		__uint(max_entries, 4096);                                   \
 		__type(key, key_type);                                       \
 		__type(value, value_type);                                   \

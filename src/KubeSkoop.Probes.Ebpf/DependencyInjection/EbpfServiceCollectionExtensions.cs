@@ -23,9 +23,13 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<TcpResetOptions>(TcpResetOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<TcpRetransOptions>(TcpRetransOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<SocketLatencyOptions>(SocketLatencyOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<NetifTxLatencyOptions>(NetifTxLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
             .AddProbe<TcpResetProbe>()
             .AddProbe<TcpRetransProbe>()
-            .AddProbe<PacketLossProbe>();
+            .AddProbe<PacketLossProbe>()
+            .AddProbe<SocketLatencyProbe>()
+            .AddProbe<NetifTxLatencyProbe>();
     }
 }

@@ -56,6 +56,16 @@ internal struct RawEvent
         return KernelText.Decode(end < 0 ? bytes : bytes[..end]);
     }
 
+    /// <summary>A name that the kernel took from somebody (a device, a disk), fit to be shown and to tell from all others.</summary>
+    internal static string Text(ReadOnlySpan<byte> bytes)
+    {
+        int end = bytes.IndexOf((byte)0);
+        return KernelText.Escape(end < 0 ? bytes : bytes[..end]);
+    }
+
+    /// <summary>A time that a program has measured.</summary>
+    internal static TimeSpan Duration(ulong nanoseconds) => TimeSpan.FromTicks((long)(nanoseconds / TimeSpan.NanosecondsPerTick));
+
     [InlineArray(16)]
     internal struct CommandBytes
     {

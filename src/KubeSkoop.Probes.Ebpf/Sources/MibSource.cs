@@ -105,11 +105,11 @@ internal sealed unsafe class MibSource(EbpfPrograms programs) : INetTableSource
         _object = SourcePrograms.Load(programs, "mibs", ["collect", "cpu_offsets"], ("results", (uint)programs.Options.MaxNamespaces));
         _results = _object.Elements<RawMibs>("results", out _room);
         _request = _object.Data<MibRequest>(".data.request");
-        _collect = _object.Program("collect");
+        _collect = _object.Descriptor("collect");
         _perRun = Math.Max(1, SharesPerRun / cpus.Length);
         _request->Cpus = (uint)cpus.Length;
         for (int i = 0; i < cpus.Length; i++) _request->Offsets[i] = (ulong)cpus[i];
-        int found = KernelCalls.RunProgram(_object.Program("cpu_offsets"));
+        int found = KernelCalls.RunProgram(_object.Descriptor("cpu_offsets"));
         return found == cpus.Length ? null
             : found < 0 ? $"the kernel does not run its program: {Errors.Name(-found)}"
             : string.Create(CultureInfo.InvariantCulture, $"the counters of {found} of {cpus.Length} CPUs could be found");

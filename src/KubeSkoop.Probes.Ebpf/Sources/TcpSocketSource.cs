@@ -34,8 +34,8 @@ internal sealed unsafe class TcpSocketSource(EbpfPrograms programs) : ITcpSocket
             _object = SourcePrograms.Load(programs, "tcpsockets", ["begin", "walk"], ("results", room), ("places", room));
             _results = _object.Elements<RawTcpSockets>("results", out _);
             _request = _object.Data<TcpSocketsRequest>(".data.request");
-            _begin = _object.Program("begin");
-            _walk = _object.Program("walk");
+            _begin = _object.Descriptor("begin");
+            _walk = _object.Descriptor("walk");
             int found = KernelCalls.RunProgram(_begin);
             if (found == 1) return null;
             Stop();

@@ -20,7 +20,7 @@ public interface IProbeManager
     /// one for the life of the host), or until <see cref="StopAsync"/>.
     /// </summary>
     /// <param name="name">A probe's name or alias.</param>
-    /// <param name="options">Settings; when the probe runs already it is started anew with them.</param>
+    /// <param name="options">Settings; a probe that runs already takes them at once if it can (<see cref="IConfigurableProbe.CanConfigureWhileRunning"/>), and is started anew with them if not.</param>
     /// <param name="cancellationToken">Gives up waiting for the start.</param>
     /// <exception cref="UnknownProbeException">No probe answers to <paramref name="name"/>.</exception>
     /// <exception cref="ProbeUnavailableException">This machine lacks what the probe needs.</exception>

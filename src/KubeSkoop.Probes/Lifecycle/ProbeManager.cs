@@ -231,7 +231,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         string[] mistakes = [.. options.Validate()];
         if (mistakes.Length > 0)
             throw new ArgumentException($"The settings of probe '{probe.Descriptor.Name}' are wrong: {string.Join(" ", mistakes)}", nameof(options));
-        await probe.StopAsync(cancellationToken).ConfigureAwait(false);
+        if (!configurable.CanConfigureWhileRunning(options)) await probe.StopAsync(cancellationToken).ConfigureAwait(false);
         configurable.Configure(options);
     }
 

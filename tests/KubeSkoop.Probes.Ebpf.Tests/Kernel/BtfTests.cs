@@ -48,6 +48,9 @@ public sealed class BtfTests
         Same<ProbeSettings>(reset, "ks_settings");
         Same<ProbeTally>(reset, "ks_tally");
         Same<RawTcpRetrans>(OfObject("tcpretrans"), "tcpretrans_event");
+        Same<RawSocketLatency>(OfObject("socketlatency"), "socketlatency_event");
+        Same<RawNetifTxLatency>(OfObject("netiftxlatency"), "netiftxlatency_event");
+        Same<NetifTxLatencySettings>(OfObject("netiftxlatency"), "netiftxlatency_settings");
         Btf loss = OfObject("packetloss");
         Same<RawPacketLoss>(loss, "packetloss_event");
         Same<PacketLossKey>(loss, "packetloss_key");

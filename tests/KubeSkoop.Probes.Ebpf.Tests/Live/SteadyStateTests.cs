@@ -9,6 +9,8 @@ public sealed class SteadyStateTests
     [InlineData("tcpreset")]
     [InlineData("tcpretrans")]
     [InlineData("packetloss")]
+    [InlineData("socketlatency")]
+    [InlineData("netiftxlatency")]
     public async Task Sampling_allocates_nothing(string name)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -21,6 +23,12 @@ public sealed class SteadyStateTests
                 break;
             case "tcpretrans":
                 await MeasureAsync<TcpRetransRecord>(await bench.StartAsync(static p => new TcpRetransProbe(p)), static r => r.Failed.Value);
+                break;
+            case "socketlatency":
+                await MeasureAsync<SocketLatencyRecord>(await bench.StartAsync(static p => new SocketLatencyProbe(p)), static r => r.TcpRead.Count + r.TcpWrite.Count + 3);
+                break;
+            case "netiftxlatency":
+                await MeasureAsync<NetifTxLatencyRecord>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Microsoft.Extensions.Options.Options.Create(new NetifTxLatencyOptions { DriverSampling = 1 }))), static r => r.Driver.Count);
                 break;
             default:
                 await MeasureAsync<PacketLossRecord>(await bench.StartAsync(static p => new PacketLossProbe(p)), static r => r.Total.GetValueOrDefault());

@@ -67,7 +67,7 @@ public sealed class NoLeaksTests
     }
 
     // fdinfo of programs, maps and links has lines such as "prog_id:	17".
-    private static string[] Ids() => [.. Directory.GetFiles("/proc/self/fdinfo").SelectMany(static f =>
+    internal static string[] Ids() => [.. Directory.GetFiles("/proc/self/fdinfo").SelectMany(static f =>
     {
         try
         {
@@ -80,7 +80,7 @@ public sealed class NoLeaksTests
         }
     }).Distinct()];
 
-    private static async Task<string[]> IdsOfTheKernelAsync()
+    internal static async Task<string[]> IdsOfTheKernelAsync()
     {
         var ids = new List<string>();
         foreach (string what in (string[])["prog", "map", "link"])
@@ -101,7 +101,7 @@ public sealed class NoLeaksTests
     }
 
     // Programs, maps, links, epoll sets and the like; not files, which the runtime opens as it goes.
-    private static int KernelObjects() => Directory.GetFileSystemEntries("/proc/self/fd").Count(static f =>
+    internal static int KernelObjects() => Directory.GetFileSystemEntries("/proc/self/fd").Count(static f =>
     {
         try
         {

@@ -22,7 +22,7 @@ struct counted {
 	__u64 hits;
 };
 
-KS_HISTOGRAMS(times, __u32)
+KS_COUNTERS_PER_CPU(times, __u32, struct ks_histogram)
 KS_COUNTERS(counters, __u32, struct counted)
 
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
@@ -47,8 +47,10 @@ SEC("raw_tp")
 int observe(__u64 *ctx)
 {
 	__u32 key = ctx[0];
+	struct ks_histogram *times = times_of(&key);
 
-	times_observe(&key, ctx[1]);
+	if (times)
+		ks_observe(times, ctx[1]);
 	return 0;
 }
 

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using KubeSkoop.Probes.Ebpf.Events;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
-using KubeSkoop.Probes.Procfs.Text;
 using Microsoft.Extensions.Options;
 
 namespace KubeSkoop.Probes.Ebpf;
@@ -21,6 +21,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     private KernelSymbols _symbols = new();
     private PacketLossCounts? _counts;
     private Dictionary<long, string> _reasons = [];
+    private PacketLossSettings* _settings;
 
     /// <summary>What the probe is.</summary>
     public static ProbeDescriptor About { get; } = new()
@@ -91,20 +92,28 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         Dictionary<long, string>? names = Programs.Features.Btf?.Enumerators("skb_drop_reason");
         _reasons = KernelNames.Of(KernelNames.Of(names, "SKB_DROP_REASON_"), "SKB_");
         _counts = new PacketLossCounts(loaded.Map("counts"), ReasonOf, address => _symbols.Find(address));
-        PacketLossSettings* settings = loaded.Data<PacketLossSettings>(".data.packetloss");
-        settings->Stacks = Options.Stacks ? 1u : 0;
+        _settings = loaded.Data<PacketLossSettings>(".data.packetloss");
+    }
+
+    private protected override void Apply(Span<ulong> thresholdNs)
+    {
+        _settings->Stacks = Options.Stacks ? 1u : 0;
+        Span<ulong> bits = stackalloc ulong[ReasonBits / 64];
+        bits.Clear();
         IEnumerable<string> normals = Options.NormalReasons.Count > 0 ? Options.NormalReasons : PacketLossOptions.DefaultNormalReasons;
         foreach (string normal in normals)
         {
             foreach ((long number, string name) in _reasons)
-                if (number is >= 0 and < ReasonBits && name.Equals(normal, StringComparison.OrdinalIgnoreCase)) settings->Normal[(int)number / 64] |= 1ul << ((int)number % 64);
+                if (number is >= 0 and < ReasonBits && name.Equals(normal, StringComparison.OrdinalIgnoreCase)) bits[(int)number / 64] |= 1ul << ((int)number % 64);
         }
+        for (int word = 0; word < bits.Length; word++) _settings->Normal[word] = bits[word];
     }
 
     private protected override void Unloading()
     {
         _counts?.Dispose();
         _counts = null;
+        _settings = null;
         _symbols = new KernelSymbols(); // a stopped probe keeps none
     }
 
@@ -138,7 +147,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
             Reason = ReasonOf(raw.Reason),
             Location = place.Name is null ? null : place.ToString(),
             Part = KernelParts.Of(place.Name),
-            Device = raw.DeviceIndex == 0 ? null : NameOf(raw.Device),
+            Device = raw.DeviceIndex == 0 ? null : RawEvent.Text(raw.Device),
             Length = raw.Length,
             EtherType = raw.EtherType,
             IsSent = raw.Sent != 0,
@@ -150,12 +159,6 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     private string? ReasonOf(uint reason) => _reasons.Count == 0 ? null
         : _reasons.TryGetValue(reason, out string? name) ? name
         : string.Create(CultureInfo.InvariantCulture, $"SUBSYSTEM_{reason >> 16}_{reason & 0xffff}");
-
-    private static string NameOf(ReadOnlySpan<byte> name)
-    {
-        int end = name.IndexOf((byte)0);
-        return KernelText.Escape(end < 0 ? name : name[..end]);
-    }
 }
 
 /// <summary>Brings the program's counters, by namespace, reason and address, together into rows by namespace, reason and part of the kernel.</summary>

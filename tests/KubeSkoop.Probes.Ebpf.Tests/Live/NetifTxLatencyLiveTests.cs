@@ -1,0 +1,234 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>netiftxlatency: packets held by a shaper of known rate and by a tap device nobody reads, counted beside tc and ip.</summary>
+public sealed class NetifTxLatencyLiveTests
+{
+    private const int Payload = 1000;
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "tc")]
+    [InlineData("10.99.0.2", 42)]
+    [InlineData("fd99::2", 62)]
+    public async Task Packets_behind_a_shaper_wait_as_long_as_its_rate_says(string address, int headers)
+    {
+        const int Packets = 30;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { QueueThreshold = TimeSpan.Zero, EventsPerSecond = 0 })));
+            using var heard = new Heard<NetifTxLatencyEvent>(probe, left);
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "1600", "limit", "100000");
+            using Socket receiver = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse(address), 4711));
+            using Socket sender = await left.BindUdpAsync(new IPEndPoint(receiver.AddressFamily == AddressFamily.InterNetwork ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6, 0));
+
+            Task<long[]> receiving = Task.Run(() =>
+            {
+                var arrived = new long[Packets];
+                for (int i = 0; i < Packets; i++)
+                {
+                    Assert.Equal(Payload, receiver.Receive(new byte[2000]));
+                    arrived[i] = Stopwatch.GetTimestamp();
+                }
+                return arrived;
+            });
+            var sent = new (long Before, long After)[Packets];
+            for (int i = 0; i < Packets; i++)
+            {
+                sent[i].Before = Stopwatch.GetTimestamp();
+                sender.SendTo(new byte[Payload], receiver.LocalEndPoint!);
+                sent[i].After = Stopwatch.GetTimestamp();
+            }
+            long[] arrived = await receiving.WaitAsync(TimeSpan.FromSeconds(30));
+
+            // The kernel may have something of its own to send (multicast memberships).
+            static bool IsOurs(NetifTxLatencyEvent e) => e.Flow?.Destination.Port == 4711;
+            await Eventually.TrueAsync(() => heard.Take().Count(IsOurs) == Packets, "every packet to be told");
+            NetifTxLatencyEvent[] all = [.. heard.Take()], events = [.. all.Where(IsOurs).OrderBy(static e => e.Timestamp)];
+            for (int i = 0; i < Packets; i++)
+            {
+                // Not before the tokens are there for all before it and itself, and not after it has arrived.
+                TimeSpan earliest = TimeSpan.FromMicroseconds((((i + 1) * (Payload + headers)) - 1600) * 8) - Stopwatch.GetElapsedTime(sent[0].Before, sent[i].After);
+                Assert.InRange(events[i].Latency, earliest < TimeSpan.Zero ? TimeSpan.Zero : earliest, Stopwatch.GetElapsedTime(sent[i].Before, arrived[i]));
+                Assert.Equal((NetifTxLatencyKind.Queue, "eth0", "tbf", (uint)(Payload + headers)), (events[i].Kind, events[i].Device, events[i].Qdisc, events[i].Bytes));
+                if (i > Packets / 2) Assert.InRange(events[i].Backlog, (uint)(Packets - 1 - i), (uint)(Packets - 1 - i + 3)); // all were sent by then
+                Assert.Equal(((IPEndPoint)receiver.LocalEndPoint!).Address, new IPEndPoint(events[i].Flow!.Value.Destination.Address, events[i].Flow!.Value.Destination.Port).Address);
+            }
+            Assert.True(events[^1].Latency > TimeSpan.FromMilliseconds(150));
+            NetifTxLatencyRecord record = bench.Record(probe, left);
+            Assert.Equal((await SentThroughQdiscAsync(left), (ulong)all.Length), (record.Queue.Count, record.Queue.Count));
+            Assert.Equal((ulong)all.Count(static e => e.Latency >= TimeSpan.FromMilliseconds(1)), record.QueueOver1Ms.Value);
+            Assert.Equal((ulong)all.Count(static e => e.Latency >= TimeSpan.FromMilliseconds(100)), record.QueueOver100Ms.Value);
+            Assert.Equal(0ul, bench.Record(probe, right).Queue.Count);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
+    public async Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p));
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "20mbit", "burst", "1600", "limit", "1000000");
+            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            client.Send(new byte[200_000]);
+            byte[] buffer = new byte[65536];
+            for (int rest = 200_000; rest > 0;) rest -= server.Receive(buffer);
+
+            NetifTxLatencyRecord record = default;
+            ulong sent = 0;
+            await Eventually.TrueAsync(async () =>
+            {
+                record = bench.Record(probe, left);
+                sent = await SentThroughQdiscAsync(left); // acknowledgements may still be on their way
+                return record.Queue.Count == sent;
+            }, () => $"the probe ({record.Queue.Count}) and tc ({sent}) to agree; {probe.ReadKernelStatistics()}");
+            Assert.True(record.Queue.Count > 200_000 / 1448);
+            // 200 kB at 20 Mbit/s take 80 ms, and the whole window is queued early: half of it is the least there can be on average.
+            Assert.InRange(record.Queue.Sum / record.Queue.Count, 5_000ul, 80_000ul);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
+    public async Task Packets_that_ended_in_the_queue_leave_no_delay_behind()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p));
+            using var heard = new Heard<NetifTxLatencyEvent>(probe, left);
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "100000");
+            await left.SendUdpAsync(50, new IPEndPoint(TestNamespace.RightIPv4, 4711), Payload);
+            await Task.Delay(150);
+            await left.ExecuteAsync("tc", "qdisc", "delete", "dev", "eth0", "root"); // and what it holds
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1gbit", "burst", "1mb", "limit", "2mb");
+            NetifTxLatencyRecord before = bench.Record(probe, left); // one had its tokens at once, and maybe the kernel had something small of its own to send
+            await left.SendUdpAsync(500, new IPEndPoint(TestNamespace.RightIPv4, 4711), Payload); // memory of those is used again
+            NetifTxLatencyRecord record = bench.Record(probe, left);
+            Assert.InRange(before.Queue.Count, 1ul, 20ul);
+            Assert.InRange(record.Queue.Count, before.Queue.Count + 500, before.Queue.Count + 510);
+            Assert.Equal(before.QueueOver100Ms.Value, record.QueueOver100Ms.Value);
+            await heard.ExactlyAsync((int)before.QueueOver100Ms.Value);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Without_a_queue_there_is_no_time_in_it_and_every_call_of_a_driver_is_counted()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { DriverSampling = 1 })));
+            using var heard = new Heard<NetifTxLatencyEvent>(probe, left);
+            (ulong counted, ulong before) = await AgreeingAsync(bench, probe, left, null);
+            await left.SendUdpAsync(200, new IPEndPoint(TestNamespace.RightIPv4, 4711));
+            await left.SendUdpAsync(100, new IPEndPoint(IPAddress.IPv6Loopback, 4711));
+            await left.TcpConnectionsAsync(50, bytes: 1000);
+
+            (ulong after, ulong sent) = await AgreeingAsync(bench, probe, left, before - counted);
+            Assert.True(sent - before >= 300 + (50 * 6) && after - counted == sent - before);
+            probe.Configure(new NetifTxLatencyOptions { DriverSampling = 16 });
+            await left.SendUdpAsync(3200, new IPEndPoint(TestNamespace.RightIPv4, 4711));
+            Assert.InRange(bench.Record(probe, left).Driver.Count - after, 100ul, 400ul); // one in 16 of all the machine's
+            NetifTxLatencyRecord record = bench.Record(probe, left);
+            Assert.Equal((0ul, 0ul, 0ul), (record.Queue.Count, record.QueueOver1Ms.Value, record.DriverOver100Ms.Value));
+            Assert.True(record.Completion.IsAbsent);
+            Assert.False(record.CompletionOver1Ms.HasValue);
+            await heard.ExactlyAsync(0);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.Tap)]
+    public async Task A_packet_is_complete_when_its_driver_is_done_with_it()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { Completions = true })));
+        using var heard = new Heard<NetifTxLatencyEvent>(probe, ns);
+        await using var tap = new FileStream(await ns.OpenTapAsync("tap0"), FileAccess.Read, bufferSize: 0);
+        await ns.IpAsync("link", "set", "tap0", "addrgenmode", "none");
+        await ns.IpAsync("link", "set", "tap0", "up");
+        await ns.IpAsync("address", "add", "10.98.0.1/24", "dev", "tap0");
+        await ns.IpAsync("neighbour", "replace", "10.98.0.2", "lladdr", "02:00:00:00:00:02", "dev", "tap0", "nud", "permanent");
+        using Socket sender = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Parse("10.98.0.1"), 0));
+
+        long earliest = Stopwatch.GetTimestamp();
+        sender.SendTo(new byte[Payload], new IPEndPoint(IPAddress.Parse("10.98.0.2"), 4711));
+        long latest = Stopwatch.GetTimestamp();
+        await Task.Delay(150);
+        long before = Stopwatch.GetTimestamp();
+        byte[] frame = new byte[2000];
+        int length = tap.Read(frame);
+        long after = Stopwatch.GetTimestamp();
+        Assert.Equal(Payload + 42, length);
+
+        NetifTxLatencyEvent e = Assert.Single(await heard.ExactlyAsync(1));
+        Assert.InRange(e.Latency, Stopwatch.GetElapsedTime(latest, before), Stopwatch.GetElapsedTime(earliest, after));
+        Assert.Equal((NetifTxLatencyKind.Completion, "tap0", (string?)null), (e.Kind, e.Device, e.Qdisc));
+        Assert.Equal(4711, e.Flow!.Value.Destination.Port);
+        NetifTxLatencyRecord record = bench.Record(probe, ns);
+        Assert.Equal((1ul, 1ul, 1ul, 0ul), (record.Completion.Count, record.CompletionOver1Ms.Value, record.CompletionOver100Ms.Value, record.Queue.Count)); // an empty queue is passed by
+
+        // What loopback and veth deliver is received, not completed.
+        await ns.SendUdpAsync(20, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Equal(1ul, bench.Record(probe, ns).Completion.Count);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Other_programs_are_taken_at_a_start_and_thresholds_at_once()
+    {
+        await using var bench = new EbpfBench();
+        NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p));
+        Assert.True(probe.CanConfigureWhileRunning(new NetifTxLatencyOptions { QueueThreshold = TimeSpan.FromMilliseconds(1) }));
+        probe.Configure(new NetifTxLatencyOptions { QueueThreshold = TimeSpan.FromMilliseconds(1) });
+        var with = new NetifTxLatencyOptions { Completions = true };
+        Assert.False(probe.CanConfigureWhileRunning(with));
+        Assert.Throws<InvalidOperationException>(() => probe.Configure(with));
+        Assert.False(probe.Options.Completions);
+        await probe.StopAsync();
+        probe.Configure(with);
+        await probe.StartAsync();
+        Assert.False(probe.Sample().Rows[0].Value.Completion.IsAbsent);
+    }
+
+    private static async Task<ulong> SentThroughQdiscAsync(TestNamespace ns)
+    {
+        using JsonDocument tc = JsonDocument.Parse(await ns.ExecuteAsync("tc", "-s", "-j", "qdisc", "show", "dev", "eth0"));
+        return tc.RootElement[0].GetProperty("packets").GetUInt64();
+    }
+
+    // What the probe and the devices have counted, at a moment when nothing was sent in between; what they are to differ by when it is known.
+    private static async Task<(ulong Counted, ulong Sent)> AgreeingAsync(EbpfBench bench, NetifTxLatencyProbe probe, TestNamespace ns, ulong? difference)
+    {
+        ulong counted = 0, sent = 0;
+        await Eventually.TrueAsync(async () =>
+        {
+            sent = await TransmittedAsync(ns);
+            counted = bench.Record(probe, ns).Driver.Count;
+            return sent == await TransmittedAsync(ns) && (difference is null || sent - counted == difference);
+        }, () => $"the probe ({counted}) and ip ({sent}) to agree");
+        return (counted, sent);
+    }
+
+    private static async Task<ulong> TransmittedAsync(TestNamespace ns)
+    {
+        ulong packets = 0;
+        foreach ((string _, IReadOnlyDictionary<string, ulong> statistics) in await ns.IpLinkStatsAsync()) packets += statistics["tx.packets"];
+        return packets;
+    }
+}
