@@ -127,6 +127,26 @@ internal sealed class Btf
         return names;
     }
 
+    /// <summary>The values, by name, of the enumeration that has an enumerator of this name, for enumerations without a name of their own; <see langword="null"/> when there is no such.</summary>
+    internal Dictionary<string, long>? EnumerationWith(string enumerator)
+    {
+        byte[] wanted = Encoding.UTF8.GetBytes(enumerator + "\0");
+        for (int type = 1; type <= _offsets.Length; type++)
+        {
+            if (KindOf(type) != Kind.Enum) continue;
+            int at = _offsets[type - 1] + TypeSize;
+            for (int i = 0; i < CountOf(type); i++)
+            {
+                uint name = U32(_bytes, at + 8 * i);
+                if (name >= (uint)(_stringsEnd - _strings) || !_bytes.AsSpan(_strings + (int)name, _stringsEnd - _strings - (int)name).StartsWith(wanted)) continue;
+                var values = new Dictionary<string, long>();
+                for (int other = 0; other < CountOf(type); other++) values.TryAdd(StringAt(U32(_bytes, at + 8 * other)), (int)U32(_bytes, at + 8 * other + 4));
+                return values;
+            }
+        }
+        return null;
+    }
+
     /// <summary>How many arguments a tracepoint has, its own context not counted; <see langword="null"/> when there is no such.</summary>
     internal int? TracepointArguments(string name)
     {

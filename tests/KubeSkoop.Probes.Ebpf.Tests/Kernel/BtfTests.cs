@@ -4,6 +4,7 @@ using CsCheck;
 using KubeSkoop.Probes.Ebpf.Events;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Ebpf.Sources;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Kernel;
 
@@ -54,6 +55,10 @@ public sealed class BtfTests
         Same<RawPacketLoss>(loss, "packetloss_event");
         Same<PacketLossKey>(loss, "packetloss_key");
         Same<PacketLossSettings>(loss, "packetloss_settings");
+        Same<RawMibs>(OfObject("mibs"), "mibs");
+        Same<MibRequest>(OfObject("mibs"), "mibs_request");
+        Same<RawTcpSockets>(OfObject("tcpsockets"), "tcpsockets");
+        Same<TcpSocketsRequest>(OfObject("tcpsockets"), "tcpsockets_request");
     }
 
     [Fact]
@@ -83,6 +88,7 @@ public sealed class BtfTests
                 return;
             }
             _ = btf.Enumerators("tcpreset_kind");
+            _ = btf.EnumerationWith("TCPRESET_KINDS");
             _ = btf.Struct("tcpreset_event");
             _ = btf.Struct("ks_settings");
             _ = btf.TracepointArguments("x");
