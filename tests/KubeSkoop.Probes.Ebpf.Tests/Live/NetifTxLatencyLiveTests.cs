@@ -14,7 +14,7 @@ public sealed class NetifTxLatencyLiveTests
     [LiveTheory(Needs.NetNs | Needs.Bpf, "tc")]
     [InlineData("10.99.0.2", 42)]
     [InlineData("fd99::2", 62)]
-    public async Task Packets_behind_a_shaper_wait_as_long_as_its_rate_says(string address, int headers)
+    public Task Packets_behind_a_shaper_wait_as_long_as_its_rate_says(string address, int headers) => Eventually.ExactlyOnceInFiveAsync(async () =>
     {
         const int Packets = 30;
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -49,8 +49,9 @@ public sealed class NetifTxLatencyLiveTests
 
             // The kernel may have something of its own to send (multicast memberships).
             static bool IsOurs(NetifTxLatencyEvent e) => e.Flow?.Destination.Port == 4711;
-            await Eventually.TrueAsync(() => heard.Take().Count(IsOurs) == Packets, "every packet to be told");
-            NetifTxLatencyEvent[] all = [.. heard.Take()], events = [.. all.Where(IsOurs).OrderBy(static e => e.Timestamp)];
+            await Eventually.TrueAsync(() => Task.FromResult(heard.Take().Count(IsOurs) == Packets),
+                () => $"{Packets} packets to be told: {string.Join("; ", heard.Take().Select(static e => e.Message))}; {bench.Record(probe, left).Queue.Count} counted; {probe.ReadKernelStatistics()}", TimeSpan.FromSeconds(3));
+            NetifTxLatencyEvent[] events = [.. heard.Take().Where(IsOurs).OrderBy(static e => e.Timestamp)];
             for (int i = 0; i < Packets; i++)
             {
                 // Not before the tokens are there for all before it and itself, and not after it has arrived.
@@ -61,16 +62,23 @@ public sealed class NetifTxLatencyLiveTests
                 Assert.Equal(((IPEndPoint)receiver.LocalEndPoint!).Address, new IPEndPoint(events[i].Flow!.Value.Destination.Address, events[i].Flow!.Value.Destination.Port).Address);
             }
             Assert.True(events[^1].Latency > TimeSpan.FromMilliseconds(150));
-            NetifTxLatencyRecord record = bench.Record(probe, left);
-            Assert.Equal((await SentThroughQdiscAsync(left), (ulong)all.Length), (record.Queue.Count, record.Queue.Count));
+            NetifTxLatencyRecord record = default;
+            ulong passed = 0;
+            await Eventually.TrueAsync(async () =>
+            {
+                record = bench.Record(probe, left);
+                passed = await SentThroughQdiscAsync(left);
+                return record.Queue.Count == passed && (ulong)heard.Take().Count == passed;
+            }, () => $"the probe ({record.Queue.Count}), its events ({heard.Take().Count}) and tc ({passed}) to agree", TimeSpan.FromSeconds(3));
+            List<NetifTxLatencyEvent> all = heard.Take();
             Assert.Equal((ulong)all.Count(static e => e.Latency >= TimeSpan.FromMilliseconds(1)), record.QueueOver1Ms.Value);
             Assert.Equal((ulong)all.Count(static e => e.Latency >= TimeSpan.FromMilliseconds(100)), record.QueueOver100Ms.Value);
             Assert.Equal(0ul, bench.Record(probe, right).Queue.Count);
         }
-    }
+    });
 
     [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
-    public async Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured()
+    public Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured() => Eventually.ExactlyOnceInFiveAsync(async () =>
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -93,12 +101,12 @@ public sealed class NetifTxLatencyLiveTests
                 record = bench.Record(probe, left);
                 sent = await SentThroughQdiscAsync(left); // acknowledgements may still be on their way
                 return record.Queue.Count == sent;
-            }, () => $"the probe ({record.Queue.Count}) and tc ({sent}) to agree; {probe.ReadKernelStatistics()}");
+            }, () => $"the probe ({record.Queue.Count}) and tc ({sent}) to agree; {probe.ReadKernelStatistics()}", TimeSpan.FromSeconds(3));
             Assert.True(record.Queue.Count > 200_000 / 1448);
             // 200 kB at 20 Mbit/s take 80 ms, and the whole window is queued early: half of it is the least there can be on average.
             Assert.InRange(record.Queue.Sum / record.Queue.Count, 5_000ul, 80_000ul);
         }
-    }
+    });
 
     [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
     public async Task Packets_that_ended_in_the_queue_leave_no_delay_behind()
