@@ -127,6 +127,24 @@ internal sealed class Btf
         return names;
     }
 
+    /// <summary>The value of an enumerator, whatever its enumeration is called, if it is called anything; <see langword="null"/> when there is no such.</summary>
+    internal long? Enumerator(string name)
+    {
+        byte[] wanted = Encoding.UTF8.GetBytes(name + "\0");
+        for (int type = 1; type <= _offsets.Length; type++)
+        {
+            if (KindOf(type) != Kind.Enum) continue;
+            int at = _offsets[type - 1] + TypeSize;
+            for (int i = 0; i < CountOf(type); i++, at += 8)
+            {
+                uint offset = U32(_bytes, at);
+                if (offset < (uint)(_stringsEnd - _strings) && _bytes.AsSpan(_strings + (int)offset, _stringsEnd - _strings - (int)offset).StartsWith(wanted))
+                    return (Info(type) & 0x80000000) != 0 ? (int)U32(_bytes, at + 4) : U32(_bytes, at + 4);
+            }
+        }
+        return null;
+    }
+
     /// <summary>How many arguments a tracepoint has, its own context not counted; <see langword="null"/> when there is no such.</summary>
     internal int? TracepointArguments(string name)
     {

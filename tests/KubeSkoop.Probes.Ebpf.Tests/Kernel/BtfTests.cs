@@ -23,6 +23,7 @@ public sealed class BtfTests
                 .Select(static l => l.Trim().TrimEnd(',').Split(" = "))
                 .ToDictionary(static p => long.Parse(p[1], System.Globalization.CultureInfo.InvariantCulture), static p => p[0]);
             Assert.Equal(expected.OrderBy(static p => p.Key), btf.Enumerators(name)!.OrderBy(static p => p.Key));
+            Assert.Equal(expected.Last().Key, btf.Enumerator(expected.Last().Value));
         }
         // typedef void (*btf_trace_tcp_send_reset)(void *, const struct sock *, ...);
         foreach (string name in (string[])["tcp_send_reset", "tcp_receive_reset", "kfree_skb", "sched_switch", "inet_sock_set_state"])
@@ -32,6 +33,7 @@ public sealed class BtfTests
         }
         Assert.Null(btf.TracepointArguments("no_such_thing"));
         Assert.Null(btf.Enumerators("no_such_thing"));
+        Assert.Null(btf.Enumerator("SKB_DROP"));
         Assert.True(btf.HasFunction("tcp_connect"));
         Assert.False(btf.HasFunction("tcp_conn"));
         Assert.False(btf.HasFunction("tcp_connect_not_there"));
@@ -49,6 +51,13 @@ public sealed class BtfTests
         Same<RawTcpRetrans>(OfObject("tcpretrans"), "tcpretrans_event");
         Same<RawSocketLatency>(OfObject("socketlatency"), "socketlatency_event");
         Same<RawNetifTxLatency>(OfObject("netiftxlatency"), "netiftxlatency_event");
+        Btf softirq = OfObject("net_softirq");
+        Same<RawNetSoftirq>(softirq, "net_softirq_event");
+        Same<NetSoftirqSettings>(softirq, "net_softirq_settings");
+        Btf disks = OfObject("biolatency");
+        Same<RawBioLatency>(disks, "biolatency_event");
+        Same<BioLatencyKey>(disks, "biolatency_key");
+        Same<BioLatencySettings>(disks, "biolatency_settings");
         Btf loss = OfObject("packetloss");
         Same<RawPacketLoss>(loss, "packetloss_event");
         Same<PacketLossKey>(loss, "packetloss_key");
@@ -82,6 +91,7 @@ public sealed class BtfTests
                 return;
             }
             _ = btf.Enumerators("tcpreset_kind");
+            _ = btf.Enumerator("no_such_thing");
             _ = btf.Struct("tcpreset_event");
             _ = btf.Struct("ks_settings");
             _ = btf.TracepointArguments("x");
