@@ -209,9 +209,12 @@ int BPF_PROG(complete, const struct request *rq, int status, unsigned int bytes)
 	if (bytes < rq->__data_len || is_in_flush_sequence(rq))
 		return 0;
 	request = find(rq);
-	started = request ? request->started : rq->start_time_ns;
-	if (request)
+	if (request) {
+		started = request->started;
 		issued = request->issued;
+	} else { // not by a load that the compiler would make one with that above: the verifier wants each to be from one kind of memory
+		started = BPF_CORE_READ(rq, start_time_ns);
+	}
 	now = bpf_ktime_get_ns();
 	if (counts) {
 		ks_add(&counts->operations, 1);

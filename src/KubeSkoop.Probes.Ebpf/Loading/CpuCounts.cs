@@ -1,3 +1,4 @@
+using System.Text;
 using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Procfs;
 
@@ -63,7 +64,7 @@ internal sealed unsafe class CpuCounts
         var numbers = new List<int>();
         try
         {
-            CpuList.TryParse(File.ReadAllBytes(CpuDirectory + file), numbers, MostCpus);
+            CpuList.TryParse(Encoding.ASCII.GetBytes(File.ReadAllText(CpuDirectory + file)), numbers, MostCpus); // longer than it is, its size says
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

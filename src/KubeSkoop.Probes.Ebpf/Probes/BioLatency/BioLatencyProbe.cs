@@ -84,7 +84,7 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
 
     private protected override void Loaded(BpfObject loaded)
     {
-        _counts = new DiskCounts(loaded.Map("disks"));
+        _counts = new DiskCounts(loaded.Map("disks"), Clock);
         _settings = loaded.Data<BioLatencySettings>(".data.biolatency");
         if (Programs.Features.Btf?.Enumerator("__RQF_FLUSH_SEQ") is { } bit and >= 0 and < 32) _settings->FlushSequence = 1u << (int)bit;
     }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
 using KubeSkoop.Probes.Ebpf.Events;
@@ -8,21 +7,22 @@ namespace KubeSkoop.Probes.Ebpf;
 
 /// <summary>Makes rows of what the programs count by disk and operation. A disk that is gone takes its rows with it.</summary>
 /// <param name="map">The map 'disks'.</param>
-/// <param name="directory">Where the kernel lists the disks there are.</param>
-internal sealed class DiskCounts(nint map, string directory = "/sys/block")
+/// <param name="clock">When it is time to look which disks there are.</param>
+internal sealed class DiskCounts(nint map, TimeProvider clock)
 {
+    private const string Disks = "/sys/block";
     private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(30);
 
     private readonly CountsMap<BioLatencyKey> _map = new(map);
     private readonly Dictionary<BioLatencyKey, SampleSubject> _subjects = [];
-    private long _lookedAt = Stopwatch.GetTimestamp();
+    private long _lookedAt = clock.GetTimestamp();
 
     /// <summary>Adds a row for each disk and operation.</summary>
     internal void Read(SampleBatch<BioLatencyRecord> batch)
     {
-        if (Stopwatch.GetElapsedTime(_lookedAt) > LookEvery)
+        if (clock.GetElapsedTime(_lookedAt) > LookEvery)
         {
-            _lookedAt = Stopwatch.GetTimestamp();
+            _lookedAt = clock.GetTimestamp();
             ForgetGone();
         }
         _map.Read();
@@ -41,13 +41,13 @@ internal sealed class DiskCounts(nint map, string directory = "/sys/block")
         }
     }
 
-    /// <summary>Forgets what is not listed any more. A disk that comes back under the same name meanwhile goes on.</summary>
-    internal void ForgetGone()
+    // A disk that comes back under the same name meanwhile goes on.
+    private void ForgetGone()
     {
         HashSet<string> there;
         try
         {
-            there = [.. Directory.EnumerateFileSystemEntries(directory).Select(static path => Path.GetFileName(path))];
+            there = [.. Directory.EnumerateFileSystemEntries(Disks).Select(static path => Path.GetFileName(path))];
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
