@@ -9,7 +9,7 @@ cd "$root"
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 
-names=(daily parsers scrape node-exporter conntrack qdisc tcpsummary)
+names=(daily parsers scrape node-exporter conntrack qdisc tcpsummary ring overhead)
 project=benchmarks/KubeSkoop.Probes.Benchmarks
 program=$root/$project/bin/Release/net10.0/KubeSkoop.Probes.Benchmarks.dll
 exporter=$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter.dll
@@ -34,7 +34,10 @@ build() {
 	mkdir -p "$native"
 	log=$(mktemp)
 	for source in benchmarks/native/*.c; do
-		gcc -O2 -Wall -Wextra -Werror -o "$native/$(basename "$source" .c)" "$source"
+		case $source in
+		*/lib*) gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$native/$(basename "$source" .c).so" "$source" ;;
+		*) gcc -O2 -Wall -Wextra -Werror -o "$native/$(basename "$source" .c)" "$source" ;;
+		esac
 	done
 	say "Building the benchmarks ..."
 	dotnet build "$project" -c Release -v quiet -nologo -clp:NoSummary >"$log" 2>&1 </dev/null || { cat "$log" >&2; rm -f "$log"; exit 1; }
@@ -63,6 +66,16 @@ conntrack | tcpsummary)
 	build
 	apart=(--net) # without the machine's own connections
 	run_apart "$name" --native "$native" "$@"
+	;;
+ring)
+	build
+	run_apart ring --native "$native" "$@"
+	;;
+overhead)
+	build
+	limit=900
+	apart=(--net) # without the machine's own packets
+	run_apart overhead --native "$native" "$@"
 	;;
 parsers)
 	build

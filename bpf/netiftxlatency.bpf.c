@@ -19,7 +19,10 @@ struct {
 	__type(value, __u64);
 } queued SEC(".maps");
 
+volatile struct netiftxlatency_settings netiftxlatency SEC(".data.netiftxlatency") = {};
+
 struct call {
+	__u64 number;
 	__u64 skb;
 	__u64 dev;
 	__u64 since;
@@ -187,7 +190,7 @@ int BPF_PROG(call_driver, const struct sk_buff *skb, const struct net_device *de
 	__u32 zero = 0;
 	struct call *call = bpf_map_lookup_elem(&calls, &zero);
 
-	if (!call)
+	if (!call || call->number++ & netiftxlatency.driver_mask)
 		return 0;
 	call->skb = (__u64)skb;
 	call->dev = (__u64)dev;

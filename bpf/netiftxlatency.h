@@ -26,6 +26,12 @@ struct netiftxlatency_event {
 };
 KS_RECORD(netiftxlatency_event);
 
+// C#: Probes/NetifTxLatency/NetifTxLatencyEvent.cs
+struct netiftxlatency_settings {
+	__u32 driver_mask;	// of each CPU's calls into drivers those are timed whose number has none of these bits
+	__u32 pad;
+};
+
 struct netiftxlatency_counts {
 	struct ks_histogram times[NETIFTXLATENCY_KINDS];
 	__u64 over_1ms[NETIFTXLATENCY_KINDS];	// includes those over 100 ms

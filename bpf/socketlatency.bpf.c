@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // socketlatency: how long the oldest unread byte has waited when a process reads, and how long written bytes wait before TCP sends
-// them. What waits is marked in the socket's own storage, which ends with the socket; a mark is made when data comes, so sockets
-// that are older than the probe are seen like all others.
+// them. What waits is marked when it comes, so sockets that are older than the probe are seen like all others. Mostly that is one
+// mark of a TCP socket whose reader is there at once: it is kept in a table. More of them, and those of UDP, are kept in the
+// socket's own storage, which takes a microsecond to make.
 #include "socketlatency.h"
 
 #define MARKS 8
+#define SLOTS 8192		// a power of two
 #define MSG_PEEK 0x2		// include/linux/socket.h
 #define MSG_WAITALL 0x100
 #define MSG_ERRQUEUE 0x2000
@@ -16,7 +18,7 @@
 struct mark {
 	__u64 since;
 	__u32 end;
-	__u32 cause;
+	__u32 detail;	// unread: the position it begins with, or one before it; unsent: enum socketlatency_cause
 };
 
 // The oldest first; a ring.
@@ -39,6 +41,19 @@ struct {
 	__type(key, int);
 	__type(value, struct socket);
 } sockets SEC(".maps");
+
+// The oldest mark of unread data of one socket among those that fall here. It is older than what is in the socket's storage.
+struct slot {
+	__u64 owner;	// the socket; 0: free
+	struct mark mark;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
 
 KS_COUNTERS_PER_CPU(counts, __u32, struct socketlatency_counts)
 
@@ -77,7 +92,7 @@ static __always_inline void make_room(struct waiting *waiting, __u32 position)
 }
 
 // Marks what there is up to end and was not marked before; position is how far it is gone again.
-static __always_inline void add(struct waiting *waiting, __u64 now, __u32 position, __u32 end, __u32 cause)
+static __always_inline void add(struct waiting *waiting, __u64 now, __u32 position, __u32 end, __u32 detail)
 {
 	struct mark *mark;
 
@@ -88,7 +103,7 @@ static __always_inline void add(struct waiting *waiting, __u64 now, __u32 positi
 	mark = mark_of(waiting, waiting->count);
 	mark->since = now;
 	mark->end = end;
-	mark->cause = cause;
+	mark->detail = detail;
 	waiting->count++;
 }
 
@@ -141,41 +156,109 @@ static __always_inline struct socketlatency_event *begin(enum socketlatency_kind
 	return event;
 }
 
+static __always_inline struct slot *slot_of(const struct sock *sk)
+{
+	__u32 at = sk->__sk_common.skc_hash % SLOTS;
+
+	return bpf_map_lookup_elem(&slots, &at);
+}
+
+static __always_inline int mark_datagram(struct sock *sk)
+{
+	struct socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	__u32 waiting = unread_datagrams(sk);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!socket) {
+		ks_count(uncounted);
+		return 0;
+	}
+	bpf_spin_lock(&socket->lock);
+	add(&socket->unread, now, socket->datagrams, socket->datagrams + waiting, 0);
+	bpf_spin_unlock(&socket->lock);
+	return 0;
+}
+
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(data_ready, struct sock *sk)
 {
 	struct tcp_sock *tcp;
 	struct socket *socket;
-	__u32 end, taken = 0;
+	struct slot *slot;
+	__u32 end, taken;
 	__u64 now;
 
 	if (!is_inet(sk) || !ks_wanted(netns_of(sk)))
 		return 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
-	if (tcp) {
-		end = tcp->rcv_nxt;
-		taken = tcp->copied_seq;
-		if (!is_after(end, taken)) // a listening socket, or already read
-			return 0;
-	} else if (is_udp(sk)) {
-		end = unread_datagrams(sk);
-	} else {
+	if (!tcp)
+		return is_udp(sk) ? mark_datagram(sk) : 0;
+	end = tcp->rcv_nxt;
+	taken = tcp->copied_seq;
+	now = tcp->tcp_clock_cache;
+	if (!is_after(end, taken)) // a listening socket, or already read
+		return 0;
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	slot = slot_of(sk);
+	if (slot && !slot->owner && (!socket || !socket->unread.count) && !__sync_val_compare_and_swap(&slot->owner, 0, (__u64)sk)) {
+		slot->mark.since = now;
+		slot->mark.end = end;
+		slot->mark.detail = taken;
 		return 0;
 	}
-	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (slot && slot->owner == (__u64)sk && !is_after(end, slot->mark.end))
+		return 0;
+	if (!socket)
+		socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!socket) {
 		ks_count(uncounted);
 		return 0;
 	}
-	now = bpf_ktime_get_ns();
 	bpf_spin_lock(&socket->lock);
-	if (!tcp) {
-		taken = socket->datagrams;
-		end += taken;
-	}
-	add(&socket->unread, now, taken, end, 0);
+	add(&socket->unread, now, taken, end, taken);
 	bpf_spin_unlock(&socket->lock);
 	return 0;
+}
+
+// Since when the oldest byte of a read was there; 0: nobody knows. What was taken in ways that are not seen here (splice) is no part
+// of it, nor is what came after it.
+static __always_inline __u64 read_stream(struct sock *sk, struct socket *socket, __u32 taken, __u32 length)
+{
+	struct slot *slot = slot_of(sk);
+	__u64 since = 0;
+
+	if (slot && slot->owner == (__u64)sk) {
+		if (is_after(slot->mark.end, taken - length) && is_after(taken, slot->mark.detail))
+			since = slot->mark.since;
+		if (!is_after(slot->mark.end, taken))
+			slot->owner = 0;
+	}
+	if (!socket || !socket->unread.count)
+		return since;
+	bpf_spin_lock(&socket->lock);
+	forget(&socket->unread, taken - length);
+	if (!since && socket->unread.count && is_after(taken, mark_of(&socket->unread, 0)->detail))
+		since = mark_of(&socket->unread, 0)->since;
+	forget(&socket->unread, taken);
+	bpf_spin_unlock(&socket->lock);
+	return since;
+}
+
+static __always_inline __u64 read_datagram(struct socket *socket, __u32 left)
+{
+	__u64 since = 0;
+
+	bpf_spin_lock(&socket->lock);
+	forget(&socket->unread, socket->datagrams);
+	if (socket->unread.count)
+		since = mark_of(&socket->unread, 0)->since;
+	socket->datagrams++;
+	if (left)
+		forget(&socket->unread, socket->datagrams);
+	else
+		socket->unread.count = 0;
+	bpf_spin_unlock(&socket->lock);
+	return since;
 }
 
 // After every way to receive from a socket, also when there was nothing.
@@ -187,42 +270,30 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 	__u64 now, since = 0, latency;
 	struct tcp_sock *tcp;
 	struct socket *socket;
-	__u32 taken = 0, left;
+	__u32 netns, left;
 
 	if (length < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_inet(sk))
 		return 0;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (!socket)
-		return 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (tcp) {
-		taken = tcp->copied_seq;
+		__u32 taken = tcp->copied_seq;
+
 		left = tcp->rcv_nxt - taken;
+		since = read_stream(sk, socket, taken, length);
 	} else {
+		if (!socket)
+			return 0;
 		left = unread_datagrams(sk);
+		since = read_datagram(socket, left);
 	}
-	now = bpf_ktime_get_ns();
-	bpf_spin_lock(&socket->lock);
-	// What was taken in ways that are not seen here (splice) is no part of this read.
-	if (tcp) {
-		forget(&socket->unread, taken - length);
-	} else {
-		forget(&socket->unread, socket->datagrams);
-		taken = ++socket->datagrams;
-	}
-	if (socket->unread.count)
-		since = mark_of(&socket->unread, 0)->since;
-	if (left)
-		forget(&socket->unread, taken);
-	else
-		socket->unread.count = 0;
-	bpf_spin_unlock(&socket->lock);
 	// The end of a stream is no byte. Who waits for all of it took what came at once, and only returns now.
 	if (!since || (tcp && !length) || flags & MSG_WAITALL)
 		return 0;
 
+	now = bpf_ktime_get_ns();
 	latency = now > since ? now - since : 0;
-	__u32 netns = netns_of(sk);
+	netns = netns_of(sk);
 	counted = counts_of(&netns);
 	if (counted) {
 		ks_observe(tcp ? &counted->tcp_read : &counted->udp_read, latency);
@@ -251,14 +322,13 @@ static __always_inline enum socketlatency_cause cause_of(struct tcp_sock *tcp)
 	return SOCKETLATENCY_LOCAL;
 }
 
-// After every way to send to a socket. Mostly everything is on its way by then.
+// After every way to send to a socket. Mostly everything is on its way by then, and there is nothing to say.
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(written, struct sock *sk, int length, int flags)
 {
-	struct socketlatency_counts *counted;
 	struct tcp_sock *tcp;
 	struct socket *socket;
-	__u32 netns, sent, end, cause;
+	__u32 sent, end, cause;
 	__u64 now;
 
 	if (length <= 0 || !is_inet(sk))
@@ -266,17 +336,10 @@ int BPF_PROG(written, struct sock *sk, int length, int flags)
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return 0;
-	netns = netns_of(sk);
-	if (!ks_wanted(netns))
-		return 0;
 	end = tcp->write_seq;
 	sent = tcp->snd_nxt;
-	if (!is_after(end, sent)) {
-		counted = counts_of(&netns);
-		if (counted)
-			ks_observe(&counted->tcp_write, 0);
+	if (!is_after(end, sent) || !ks_wanted(netns_of(sk)))
 		return 0;
-	}
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!socket) {
 		ks_count(uncounted);
@@ -309,9 +372,10 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 	struct sock *sk = skb->sk;
 	struct socketlatency_counts *counted;
 	struct socketlatency_event *event;
-	__u64 now, waited[MARKS];
-	__u32 netns, already, end, payload, passed = 0, causes = 0;
+	__u64 now, oldest = 0;
+	__u32 netns, already, end, payload, cause = 0;
 	const struct tcp_sock *tcp = (const void *)sk; // what has unsent bytes is one
+	bool passed = false;
 	struct socket *socket;
 
 	if (!sk)
@@ -321,46 +385,58 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 		return 0;
 	already = BPF_CORE_READ(tcp, snd_nxt); // not yet moved by this segment
 	end = end_of_segment(skb, &payload);
+	netns = netns_of(sk);
+	counted = counts_of(&netns);
+	if (!counted)
+		return 0;
 	now = bpf_ktime_get_ns();
 	bpf_spin_lock(&socket->lock);
 	// Marked while another CPU was just sending it.
 	forget(&socket->unsent, already);
+	if (socket->unsent.count) {
+		oldest = mark_of(&socket->unsent, 0)->since;
+		cause = mark_of(&socket->unsent, 0)->detail;
+	}
 	for (__u32 i = 0; i < MARKS; i++) {
 		struct mark *mark = mark_of(&socket->unsent, 0);
+		__u64 waited;
 
 		if (!socket->unsent.count || is_after(mark->end, end))
 			break;
-		waited[i] = now > mark->since ? now - mark->since : 0;
-		causes |= (mark->cause & 3) << (2 * i);
-		passed = i + 1;
+		passed = true;
+		waited = now > mark->since ? now - mark->since : 0;
+		ks_observe(&counted->tcp_write, waited);
+		if (waited >= ONE_MS) {
+			ks_add(&counted->write_1ms, 1);
+			if (mark->detail < SOCKETLATENCY_CAUSES)
+				ks_add(&counted->write_1ms_for[mark->detail], 1);
+		}
+		if (waited >= 100 * ONE_MS)
+			ks_add(&counted->write_100ms, 1);
 		socket->unsent.first++;
 		socket->unsent.count--;
 	}
 	bpf_spin_unlock(&socket->lock);
 	if (!passed)
 		return 0;
-
-	netns = netns_of(sk);
-	counted = counts_of(&netns);
-	for (__u32 i = 0; counted && i < MARKS && i < passed; i++) {
-		__u32 cause = causes >> (2 * i) & 3;
-
-		ks_observe(&counted->tcp_write, waited[i]);
-		if (waited[i] >= ONE_MS) {
-			ks_add(&counted->write_1ms, 1);
-			if (cause < SOCKETLATENCY_CAUSES)
-				ks_add(&counted->write_1ms_for[cause], 1);
-		}
-		if (waited[i] >= 100 * ONE_MS)
-			ks_add(&counted->write_100ms, 1);
-	}
-	event = begin(SOCKETLATENCY_WRITE, sk, now, waited[0]);
+	event = begin(SOCKETLATENCY_WRITE, sk, now, now > oldest ? now - oldest : 0);
 	if (!event)
 		return 0;
 	event->bytes = payload;
 	event->waiting = BPF_CORE_READ(tcp, write_seq) - end;
 	event->state = ks_state(sk);
-	event->cause = causes & 3;
+	event->cause = cause;
 	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+// What was never read.
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy, struct sock *sk)
+{
+	struct slot *slot = slot_of(sk);
+
+	if (slot && slot->owner == (__u64)sk)
+		slot->owner = 0;
 	return 0;
 }

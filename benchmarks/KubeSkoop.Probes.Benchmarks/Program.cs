@@ -13,6 +13,10 @@ switch (args)
         return DailyComparison.Run(new Arguments(rest));
     case ["conntrack", .. var rest]:
         return ConntrackComparison.Run(new Arguments(rest));
+    case ["ring", .. var rest]:
+        return RingComparison.Run(new Arguments(rest));
+    case ["overhead", .. var rest]:
+        return OverheadComparison.Run(new Arguments(rest));
     case ["qdisc", .. var rest]:
         return QdiscComparison.Run(new Arguments(rest));
     case ["parsers", .. var rest]:

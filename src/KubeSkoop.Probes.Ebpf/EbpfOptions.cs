@@ -18,7 +18,10 @@ public sealed class EbpfOptions : ProbeOptions
     /// <summary>The only kind of hook to use (<c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>); for trying out. Default: the best there is.</summary>
     public string? Hook { get; set; }
 
-    /// <summary>Whether the kernel measures how long the programs run. Costs about 50 ns per run. Default: yes.</summary>
+    /// <summary>
+    /// Whether the kernel measures how long the programs run: for a tenth of a second every five seconds, which stands for all of them. (To measure every run costs some 50 ns
+    /// each, of all BPF programs of the machine.) Default: yes.
+    /// </summary>
     public bool MeasureOverhead { get; set; } = true;
 
     /// <summary>Network namespaces a probe keeps counters for. What comes beyond is counted as uncounted. Default: 1024.</summary>

@@ -14,7 +14,7 @@ namespace KubeSkoop.Probes.Ebpf;
 /// <typeparam name="TRecord">The typed record.</typeparam>
 /// <typeparam name="TEvent">The event record.</typeparam>
 /// <typeparam name="TOptions">The settings.</typeparam>
-public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe
+public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe, IHasPrograms
     where TRecord : struct
     where TEvent : ProbeEvent
     where TOptions : EbpfEventOptions, new()
@@ -28,7 +28,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private RingReader? _ring;
     private IDisposable? _reading;
     private IDisposable? _lease;
-    private IDisposable? _measurement;
+    private OverheadMeter.Measured? _measured;
     private KernelProgramStatistics _before;
     private long _malformed;
     private long _malformedReported;
@@ -101,17 +101,19 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         int descriptor = Libbpf.MapDescriptor(events);
         _ring = new RingReader(descriptor, Libbpf.MapEntries(events), _sink);
         using (var map = new SafeFileHandle(descriptor, ownsHandle: false)) _reading = Programs.Rings.Add(map, _ring);
-        _measurement = Programs.Measure();
         loaded.Attach(Programs.Features);
+        if (Programs.Options.MeasureOverhead) _measured = Programs.Overhead.Add(loaded);
         return ValueTask.FromResult<string?>(loaded.Describe());
     }
 
     /// <inheritdoc />
     protected sealed override ValueTask OnStopAsync()
     {
+        _measured?.Dispose(); // and takes what it has seen until now
         lock (_programsGate)
         {
             _before += Now();
+            _measured = null;
             _reading?.Dispose();
             _reading = null;
             _ring?.Dispose();
@@ -122,8 +124,6 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
             _object?.Dispose();
             _object = null;
         }
-        _measurement?.Dispose();
-        _measurement = null;
         _lease?.Dispose();
         _lease = null;
         return ValueTask.CompletedTask;
@@ -169,13 +169,18 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         return Clock.GetUtcNow() - TimeSpan.FromTicks(Math.Max(0, age) / TimeSpan.NanosecondsPerTick);
     }
 
+    IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> IHasPrograms.CostOfEach()
+    {
+        lock (_programsGate) return _object?.CostOfEach() ?? [];
+    }
+
     private KernelProgramStatistics Now()
     {
         if (_object is not { } loaded) return default;
-        (ulong runs, ulong time, ulong missed) = loaded.Cost();
+        (long runs, long time) = _measured?.Estimate ?? default;
         ProbeTally tally = default;
         PerCpuElement.Read(_tally, MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
-        return new KernelProgramStatistics((long)runs, TimeSpan.FromTicks((long)time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)missed);
+        return new KernelProgramStatistics(runs, TimeSpan.FromTicks(time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)loaded.Cost().Missed);
     }
 
     // Every value is one word, so a program sees the old or the new one. The filter closes after its namespaces are in, and opens before they go.
@@ -227,4 +232,11 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     {
         public void Take(ReadOnlySpan<byte> record) => probe.Take(record);
     }
+}
+
+/// <summary>The programs of a probe, whatever its record and events.</summary>
+internal interface IHasPrograms
+{
+    /// <summary>How often each has run and how long, since this start, while somebody had the kernel measure it.</summary>
+    IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> CostOfEach();
 }

@@ -1,10 +1,9 @@
 using System.Diagnostics;
-using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Ebpf.Ring;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
-using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf;
 
@@ -53,9 +52,8 @@ public sealed class EbpfPrograms
         }
     }
 
-    /// <summary>Has the kernel measure the programs' runs until the measurement is disposed of (the kernel counts how many ask); <see langword="null"/> when it is not to.</summary>
-    /// <remarks>A kernel before 5.8 cannot; then runs are measured only where the sysctl kernel.bpf_stats_enabled says so.</remarks>
-    internal IDisposable? Measure() => Options.MeasureOverhead ? new SafeFileHandle(Libbpf.EnableStats(Libbpf.StatsRunTime), ownsHandle: true) : null;
+    /// <summary>What measures the cost of programs.</summary>
+    internal OverheadMeter Overhead { get; init; } = new();
 
     /// <summary>Starts a probe with sources of its own.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(EbpfOptions? options, Func<EbpfPrograms, TProbe> make, CancellationToken cancellationToken)

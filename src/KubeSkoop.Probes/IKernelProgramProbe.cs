@@ -8,8 +8,8 @@ public interface IKernelProgramProbe : IProbe
 }
 
 /// <summary>What programs in the kernel have done and lost.</summary>
-/// <param name="Runs">Times a program ran while runs were measured. Kernel: bpf_prog_info.run_cnt.</param>
-/// <param name="RunTime">CPU time of those runs. Kernel: bpf_prog_info.run_time_ns.</param>
+/// <param name="Runs">Times a program ran; of a probe that has the kernel count only now and then, what that comes to for the whole time. Kernel: bpf_prog_info.run_cnt.</param>
+/// <param name="RunTime">CPU time of those runs, known in the same way. Kernel: bpf_prog_info.run_time_ns.</param>
 /// <param name="EventsSuppressed">Events not sent because of the probe's limit; what they are about is counted all the same.</param>
 /// <param name="EventsLost">Events without room in the ring buffer.</param>
 /// <param name="Uncounted">Hits without room in a map of counters.</param>

@@ -1,7 +1,10 @@
+using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using KubeSkoop.Exporter.Cli;
+using KubeSkoop.Probes.Ebpf;
 using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Exporter.Tests;
 
@@ -173,6 +176,78 @@ public sealed class EventsTests
             writer.Write("name", Name);
             writer.Write("number", Number);
             writer.Write("nothing", double.NaN);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_running_exporter_is_asked_for_its_probes_and_what_each_costs()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var source = new ProcNamespaceSource();
+        var programs = new EbpfPrograms(source);
+        await using TestExporter exporter = await TestExporter.StartAsync([new TcpResetProbe(programs), new FakeEvents()]);
+
+        string[] row = [];
+        await Eventually.TrueAsync(async () =>
+        {
+            await ns.RefusedConnectionsAsync(50, new IPEndPoint(IPAddress.Loopback, 4711)); // the kernel is asked to measure now and then
+            using var output = new StringWriter();
+            Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["list", "--live", "--url", exporter.Address.ToString()], new CliHost { Output = output, Errors = TextWriter.Null }));
+            string[] lines = output.ToString().Split('\n');
+            Assert.Matches("^Probe +State +Way +Series +Samples +ms each +CPU here +Kernel runs +ns each +CPU in kernel +Events +Not sent", lines[0]);
+            row = System.Text.RegularExpressions.Regex.Split(lines.Single(static l => l.StartsWith("tcpreset", StringComparison.Ordinal)), "  +");
+            return row[7] != "0";
+        }, "runs in the kernel to be measured", TimeSpan.FromSeconds(20));
+        Assert.Equal(("Running", "tp_btf"), (row[1], row[2]));
+        Assert.InRange(double.Parse(row[8], System.Globalization.CultureInfo.InvariantCulture), 10, 1_000_000);
+        Assert.EndsWith("%", row[9], StringComparison.Ordinal);
+
+        using var json = new StringWriter();
+        Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["list", "--live", "--json", "--url", exporter.Address.ToString()], new CliHost { Output = json, Errors = TextWriter.Null }));
+        using (var parsed = JsonDocument.Parse(json.ToString()))
+            Assert.True(parsed.RootElement.GetProperty("probes").EnumerateArray().Single(static p => p.GetProperty("name").GetString() == "tcpreset").GetProperty("kernel_seconds").GetDouble() > 0);
+
+        using var errors = new StringWriter();
+        Assert.Equal(ExitCodes.Unavailable, await ExporterCli.RunAsync(["list", "--live", "--url", "http://127.0.0.1:9"], new CliHost { Output = TextWriter.Null, Errors = errors }));
+        Assert.Contains("There is no exporter to ask at http://127.0.0.1:9/", errors.ToString(), StringComparison.Ordinal);
+        Assert.Equal(ExitCodes.Usage, await ExporterCli.RunAsync(["list", "--live", "--url", "here"], new CliHost { Output = TextWriter.Null, Errors = TextWriter.Null }));
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
+    public async Task A_process_that_is_killed_leaves_nothing_in_the_kernel()
+    {
+        using Process watching = Process.Start(new ProcessStartInfo("dotnet", [typeof(ExporterCli).Assembly.Location, "watch", "--probe", "socketlatency"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        try
+        {
+            string? line;
+            do line = await watching.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            while (line is not null && !line.Contains("Watching socketlatency", StringComparison.Ordinal));
+            Assert.NotNull(line);
+            string[] theirs = [.. Directory.GetFiles($"/proc/{watching.Id}/fdinfo").SelectMany(File.ReadAllLines)
+                .Where(static l => l.StartsWith("prog_id:", StringComparison.Ordinal) || l.StartsWith("map_id:", StringComparison.Ordinal) || l.StartsWith("link_id:", StringComparison.Ordinal))
+                .Select(static l => l.Replace("_id:\t", " ", StringComparison.Ordinal)).Distinct()];
+            Assert.Equal((true, true, true), (theirs.Any(static i => i.StartsWith("prog", StringComparison.Ordinal)), theirs.Any(static i => i.StartsWith("map", StringComparison.Ordinal)), theirs.Any(static i => i.StartsWith("link", StringComparison.Ordinal))));
+            Assert.Empty(theirs.Except(await IdsOfTheKernelAsync()));
+
+            watching.Kill();
+
+            await watching.WaitForExitAsync();
+            await Eventually.TrueAsync(async () => !(await IdsOfTheKernelAsync()).Intersect(theirs).Any(), "programs, maps and links to go");
+        }
+        finally
+        {
+            if (!watching.HasExited) watching.Kill();
+        }
+
+        static async Task<string[]> IdsOfTheKernelAsync()
+        {
+            var ids = new List<string>();
+            foreach (string what in (string[])["prog", "map", "link"])
+            {
+                using var list = JsonDocument.Parse(await Command.OutputAsync("bpftool", "-j", what, "list"));
+                ids.AddRange(list.RootElement.EnumerateArray().Select(e => $"{what} {e.GetProperty("id").GetInt32()}"));
+            }
+            return [.. ids];
         }
     }
 }

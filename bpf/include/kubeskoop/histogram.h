@@ -14,41 +14,35 @@ struct ks_histogram {
 	__u64 sum_ns;
 };
 
+// Moves a value's upper half down when it has one; the sign of a difference tells. Without a branch: every one of them is two ways
+// for the verifier to walk.
+#define KS_HALVE(value, bucket, bits)                                        \
+	do {                                                                 \
+		__u64 moved_ = (((1ULL << (bits)) - 1 - (value)) >> 63) * (bits); \
+                                                                             \
+		(bucket) += moved_;                                          \
+		(value) >>= moved_;                                          \
+	} while (0)
+
 // Rounded up, so that no time lies above its bucket's bound.
-static __always_inline __u32 ks_bucket(__u64 ns)
+static __always_inline __u64 ks_bucket(__u64 ns)
 {
-	__u64 value = ns > 1000 ? (ns + 999) / 1000 - 1 : 0;
-	__u32 bucket = 0;
+	__u64 value = ns > 1000 ? (ns + 999) / 1000 - 1 : 0, bucket = 0;
 
 	if (value >= 1ULL << (KS_BUCKETS - 2))
 		return KS_BUCKETS - 1;
 	// The number of bits in value. BPF has no instruction that counts zeros.
-	if (value >> 16) {
-		bucket += 16;
-		value >>= 16;
-	}
-	if (value >> 8) {
-		bucket += 8;
-		value >>= 8;
-	}
-	if (value >> 4) {
-		bucket += 4;
-		value >>= 4;
-	}
-	if (value >> 2) {
-		bucket += 2;
-		value >>= 2;
-	}
-	if (value >> 1) {
-		bucket += 1;
-		value >>= 1;
-	}
+	KS_HALVE(value, bucket, 16);
+	KS_HALVE(value, bucket, 8);
+	KS_HALVE(value, bucket, 4);
+	KS_HALVE(value, bucket, 2);
+	KS_HALVE(value, bucket, 1);
 	return bucket + value;
 }
 
 static __always_inline void ks_observe(struct ks_histogram *histogram, __u64 ns)
 {
-	__u32 bucket = ks_bucket(ns);
+	__u64 bucket = ks_bucket(ns);
 
 	if (bucket >= KS_BUCKETS) // for the verifier
 		return;

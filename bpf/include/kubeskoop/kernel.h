@@ -143,6 +143,7 @@ struct sock_common {
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
 	__u16 skc_num;
+	unsigned int skc_hash;	// of a connection, by its addresses and ports
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
@@ -178,6 +179,7 @@ struct inet_connection_sock {
 
 // Of a socket's pointer by bpf_skc_to_tcp_sock(). Sequence numbers: copied_seq <= rcv_nxt, snd_una <= snd_nxt <= write_seq.
 struct tcp_sock {
+	__u64 tcp_clock_cache;	// CLOCK_MONOTONIC, ns: when TCP last looked, which it does for every segment that comes
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	__u32 snd_nxt;

@@ -96,9 +96,13 @@ internal static class ExporterCli
         root.Add(serveCommand);
 
         var json = new Option<bool>("--json") { Description = "Write JSON." };
-        var listCommand = new Command("list", "List the probes, running none.") { json };
+        var live = new Option<bool>("--live") { Description = "Of the exporter that runs: the probes' states, and what each costs." };
+        var url = new Option<string?>("--url") { Description = "With --live: where that exporter listens. Default: where this one would.", HelpName = "address" };
+        var listCommand = new Command("list", "List the probes, running none.") { json, live, url };
         settings.AddTo(listCommand);
-        listCommand.SetAction((parsed, _) => ListCommand.RunAsync(host, settings.Load(parsed, host, []), parsed.GetValue(json)));
+        listCommand.SetAction((parsed, cancellation) => parsed.GetValue(live)
+            ? ListLiveCommand.RunAsync(host, settings.Load(parsed, host, []), parsed.GetValue(url), parsed.GetValue(json), cancellation)
+            : ListCommand.RunAsync(host, settings.Load(parsed, host, []), parsed.GetValue(json)));
         root.Add(listCommand);
 
         var probe = new Argument<string>("probe") { Description = "The probe's name; see list." };

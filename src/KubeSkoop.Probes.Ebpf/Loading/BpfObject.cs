@@ -28,7 +28,6 @@ internal sealed unsafe class BpfObject : IDisposable
     private readonly List<nint> _programs = [];
     private readonly List<(nint Address, nuint Size)> _mapped = [];
     private readonly string _probe;
-    private readonly byte[] _info = new byte[256];
     private bool _disposed;
 
     private BpfObject(string probe, BpfObjectHandle handle, IReadOnlyList<ChosenHook> hooks)
@@ -48,12 +47,15 @@ internal sealed unsafe class BpfObject : IDisposable
     /// <param name="options">Settings of all BPF probes.</param>
     /// <param name="sizes">Sizes of maps, in entries (of rings in bytes), by name.</param>
     /// <exception cref="ProbeUnavailableException">This machine cannot run it.</exception>
-    internal static BpfObject Load(string probe, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes)
+    internal static BpfObject Load(string probe, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes) =>
+        Load(probe, Image(probe), hooks, features, options, sizes);
+
+    /// <summary>The same with an object from elsewhere.</summary>
+    internal static BpfObject Load(string probe, byte[] image, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes)
     {
         features.Require(probe);
         LibbpfResolver.Load(options.LibraryPath);
         ChosenHook[] chosen = [.. hooks.Select(hook => Choose(probe, hook, features, options.Hook))];
-        byte[] image = Image(probe);
         Libbpf.Listen();
         string said = string.Empty;
         BpfObjectHandle? handle = null;
@@ -108,6 +110,9 @@ internal sealed unsafe class BpfObject : IDisposable
         return map != 0 ? map : throw new InvalidOperationException($"The object of {_probe} has no map {name}.");
     }
 
+    /// <summary>A loaded program by its name.</summary>
+    internal nint Program(string name) => _programs.Find(program => Libbpf.ProgramName(program) == name);
+
     /// <summary>A section of global data: the very memory the programs read, writable at any time until this is disposed of.</summary>
     /// <exception cref="IOException">The kernel does not map it.</exception>
     internal T* Data<T>(string section)
@@ -125,22 +130,32 @@ internal sealed unsafe class BpfObject : IDisposable
     /// <summary>How often its programs have run and how long, while somebody had the kernel measure it; and how often one was left out.</summary>
     internal (ulong Runs, ulong Nanoseconds, ulong Missed) Cost()
     {
-        const int RunTime = 192; // struct bpf_prog_info, include/uapi/linux/bpf.h: run_time_ns, run_cnt (5.1)
-        const int RunCount = 200;
-        const int RecursionMisses = 208; // 5.12
         ulong runs = 0, time = 0, missed = 0;
         if (_disposed) return (0, 0, 0);
         foreach (nint program in _programs)
         {
-            Array.Clear(_info);
-            uint length = (uint)_info.Length;
-            fixed (byte* info = _info)
-                if (Libbpf.Info(Libbpf.ProgramDescriptor(program), info, &length) != 0 || length < RunCount + sizeof(ulong)) continue;
-            time += BitConverter.ToUInt64(_info, RunTime);
-            runs += BitConverter.ToUInt64(_info, RunCount);
-            if (length >= RecursionMisses + sizeof(ulong)) missed += BitConverter.ToUInt64(_info, RecursionMisses);
+            var cost = CostOf(program);
+            runs += cost.Runs;
+            time += cost.Nanoseconds;
+            missed += cost.Missed;
         }
         return (runs, time, missed);
+    }
+
+    /// <summary>The same of each program.</summary>
+    internal IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> CostOfEach() =>
+        _disposed ? [] : [.. _programs.Select(static program => (Libbpf.ProgramName(program), CostOf(program).Runs, CostOf(program).Nanoseconds))];
+
+    private static (ulong Runs, ulong Nanoseconds, ulong Missed) CostOf(nint program)
+    {
+        const int RunTime = 192; // struct bpf_prog_info, include/uapi/linux/bpf.h: run_time_ns, run_cnt (5.1)
+        const int RunCount = 200;
+        const int RecursionMisses = 208; // 5.12
+        byte* info = stackalloc byte[256];
+        new Span<byte>(info, 256).Clear();
+        uint length = 256;
+        if (Libbpf.Info(Libbpf.ProgramDescriptor(program), info, &length) != 0 || length < RunCount + sizeof(ulong)) return default;
+        return (*(ulong*)(info + RunCount), *(ulong*)(info + RunTime), length >= RecursionMisses + sizeof(ulong) ? *(ulong*)(info + RecursionMisses) : 0);
     }
 
     /// <summary>The ways that were taken, for people: <c>tp_btf</c>, or <c>tp_btf, kprobe (send)</c> when they differ.</summary>

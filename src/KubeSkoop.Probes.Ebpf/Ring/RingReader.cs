@@ -74,7 +74,7 @@ internal sealed unsafe class RingReader : IDisposable
                     }
                     uint bytes = length & ~(Busy | Discarded);
                     ulong step = ((ulong)bytes + HeaderSize + 7) & ~7ul;
-                    if (step > _size || at + step > Volatile.Read(ref producer))
+                    if (at + step > end && (step > _size || at + step > Volatile.Read(ref producer)))
                     {
                         Malformed++;
                         Volatile.Write(ref consumer, Volatile.Read(ref producer));

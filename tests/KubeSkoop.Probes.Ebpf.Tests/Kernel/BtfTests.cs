@@ -58,6 +58,7 @@ public sealed class BtfTests
         Same<RawBioLatency>(disks, "biolatency_event");
         Same<BioLatencyKey>(disks, "biolatency_key");
         Same<BioLatencySettings>(disks, "biolatency_settings");
+        Same<NetifTxLatencySettings>(OfObject("netiftxlatency"), "netiftxlatency_settings");
         Btf loss = OfObject("packetloss");
         Same<RawPacketLoss>(loss, "packetloss_event");
         Same<PacketLossKey>(loss, "packetloss_key");

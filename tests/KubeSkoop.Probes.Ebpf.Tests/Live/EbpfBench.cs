@@ -1,3 +1,4 @@
+using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
 
@@ -10,9 +11,9 @@ internal sealed class EbpfBench : IAsyncDisposable
     private readonly IDisposable _lease;
     private readonly List<Probe> _probes = [];
 
-    internal EbpfBench(EbpfOptions? options = null)
+    internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null)
     {
-        Programs = new EbpfPrograms(_source, Options.Create(options ?? new EbpfOptions()));
+        Programs = new EbpfPrograms(_source, Options.Create(options ?? new EbpfOptions())) { Overhead = overhead ?? new OverheadMeter() };
         _lease = _source.Acquire();
     }
 

@@ -133,7 +133,7 @@ public sealed class NetifTxLatencyLiveTests
         await using (right)
         {
             await using var bench = new EbpfBench();
-            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p));
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { DriverSampling = 1 })));
             using var heard = new Heard<NetifTxLatencyEvent>(probe, left);
             (ulong counted, ulong before) = await AgreeingAsync(bench, probe, left, null);
             await left.SendUdpAsync(200, new IPEndPoint(TestNamespace.RightIPv4, 4711));
@@ -142,6 +142,9 @@ public sealed class NetifTxLatencyLiveTests
 
             (ulong after, ulong sent) = await AgreeingAsync(bench, probe, left, before - counted);
             Assert.True(sent - before >= 300 + (50 * 6) && after - counted == sent - before);
+            probe.Configure(new NetifTxLatencyOptions { DriverSampling = 16 });
+            await left.SendUdpAsync(3200, new IPEndPoint(TestNamespace.RightIPv4, 4711));
+            Assert.InRange(bench.Record(probe, left).Driver.Count - after, 100ul, 400ul); // one in 16 of all the machine's
             NetifTxLatencyRecord record = bench.Record(probe, left);
             Assert.Equal((0ul, 0ul, 0ul), (record.Queue.Count, record.QueueOver1Ms.Value, record.DriverOver100Ms.Value));
             Assert.True(record.Completion.IsAbsent);

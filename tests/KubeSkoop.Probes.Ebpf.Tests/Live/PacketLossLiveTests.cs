@@ -61,6 +61,33 @@ public sealed class PacketLossLiveTests
         Assert.Equal((7ul, await ns.NstatAsync(witness)), (Rows(bench, probe, ns)["no_socket udp"], 7ul));
     }
 
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("10.50.0.1", "IpInHdrErrors", "ip_inhdr ip")]
+    [InlineData("fd50::1", "Ip6InHdrErrors", "ip_inhdr ip")]
+    public async Task A_packet_whose_time_to_live_is_over_is_lost_where_it_was_to_be_forwarded(string beyond, string witness, string row)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            bool ipv4 = !beyond.Contains(':', StringComparison.Ordinal);
+            await left.IpAsync("route", "add", beyond, "via", (ipv4 ? TestNamespace.RightIPv4 : TestNamespace.RightIPv6).ToString());
+            await right.IpAsync("route", "add", beyond, "via", (ipv4 ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6).ToString());
+            await right.ExecuteAsync("sysctl", "-qw", ipv4 ? "net.ipv4.ip_forward=1" : "net.ipv6.conf.all.forwarding=1");
+            await using var bench = new EbpfBench();
+            PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+            using var heard = new Heard<PacketLossEvent>(probe, right);
+            ulong before = await right.NstatAsync(witness);
+
+            await left.SendUdpAsync(12, new IPEndPoint(IPAddress.Parse(beyond), 4711), hops: 1);
+
+            await Eventually.TrueAsync(() => heard.Take().Count(static e => e.Flow?.Destination.Port == 4711 || e.Flow?.Source.Port == 4711) == 12, "an event each");
+            Assert.Equal(12ul, Rows(bench, probe, right)[row]);
+            Assert.Equal(12ul, await right.NstatAsync(witness) - before);
+            Assert.DoesNotContain(row, Rows(bench, probe, left).Keys);
+        }
+    }
+
     [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
     public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read()
     {

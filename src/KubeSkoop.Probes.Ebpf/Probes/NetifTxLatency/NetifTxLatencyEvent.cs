@@ -71,6 +71,14 @@ public sealed record NetifTxLatencyEvent : EbpfEvent
     }
 }
 
+/// <summary>struct netiftxlatency_settings, bpf/netiftxlatency.h.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NetifTxLatencySettings
+{
+    internal uint DriverMask;
+    private uint _pad;
+}
+
 /// <summary>struct netiftxlatency_event, bpf/netiftxlatency.h.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct RawNetifTxLatency

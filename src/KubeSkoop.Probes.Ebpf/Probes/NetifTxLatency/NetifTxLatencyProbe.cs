@@ -7,10 +7,12 @@ namespace KubeSkoop.Probes.Ebpf;
 
 /// <summary>How long packets take to leave: in a device's qdisc, in its driver's call, and with the driver.</summary>
 /// <remarks>Makes a stopped probe that shares its reading thread with the other probes of the package.</remarks>
-public sealed class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<NetifTxLatencyOptions>? options = null, TimeProvider? clock = null)
+public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<NetifTxLatencyOptions>? options = null, TimeProvider? clock = null)
     : EbpfCountsProbe<NetifTxLatencyRecord, NetifTxLatencyEvent, NetifTxLatencyOptions>(About, programs, options?.Value, clock)
 {
     private const int Kinds = 3; // NETIFTXLATENCY_KINDS, bpf/netiftxlatency.h
+
+    private NetifTxLatencySettings* _settings;
 
     private static readonly Hook[] Always =
     [
@@ -61,6 +63,7 @@ public sealed class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<NetifTxL
             new(nameof(NetifTxLatencyOptions.QueueThreshold), "time", "00:00:00.1", "A packet at least this long in a qdisc is told as an event."),
             new(nameof(NetifTxLatencyOptions.DriverThreshold), "time", "00:00:00.1", "A driver's call of at least this length is told as an event."),
             new(nameof(NetifTxLatencyOptions.CompletionThreshold), "time", "00:00:00.1", "A packet at least this long with its driver is told as an event."),
+            new(nameof(NetifTxLatencyOptions.DriverSampling), "power of two", "8", "Of the calls into drivers, one in this many is timed. 1: all, at some 100 ns a packet."),
             new(nameof(NetifTxLatencyOptions.Completions), "boolean", "false", "Whether to watch how long drivers keep packets: a program at the end of every packet of the machine."),
         ],
         Notes =
@@ -70,6 +73,7 @@ public sealed class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<NetifTxL
             "A packet that TCP paces counts from the time it may leave.",
             "Times of TCP's packets are taken from its own stamp when that is less than 50 us old, and may be too long by as much.",
             "When several packets leave a qdisc at once, the first is told; up to 64 are counted.",
+            "Of the calls into drivers one in eight is timed, unless DriverSampling says otherwise: their histogram and counters are of those.",
             "The driver's call is CPU time of this machine; a virtual device is its other side's receive path. A device in a device (a tunnel) hides the outer call.",
             "Completion is when the packet's memory is given back, which drivers may do late, and in batches. A packet that a veth pair passes on has none.",
         ],
@@ -89,10 +93,23 @@ public sealed class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<NetifTxL
             return probe;
         }, cancellationToken);
 
+    private protected override void Loaded(BpfObject loaded)
+    {
+        base.Loaded(loaded);
+        _settings = loaded.Data<NetifTxLatencySettings>(".data.netiftxlatency");
+    }
+
+    private protected override void Unloading()
+    {
+        base.Unloading();
+        _settings = null;
+    }
+
     private protected override bool NeedsRestart(NetifTxLatencyOptions next) => next.Completions != Options.Completions;
 
     private protected override void Apply(Span<ulong> thresholdNs)
     {
+        _settings->DriverMask = (uint)Options.DriverSampling - 1;
         thresholdNs[(int)NetifTxLatencyKind.Queue] = Nanoseconds(Options.QueueThreshold);
         thresholdNs[(int)NetifTxLatencyKind.Driver] = Nanoseconds(Options.DriverThreshold);
         thresholdNs[(int)NetifTxLatencyKind.Completion] = Nanoseconds(Options.CompletionThreshold);

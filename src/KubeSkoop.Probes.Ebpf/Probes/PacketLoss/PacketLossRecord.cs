@@ -13,9 +13,9 @@ public struct PacketLossRecord
     public Reading Bytes;
 
     /// <summary>The metrics made of it.</summary>
-    public static MetricTable<PacketLossRecord> Metrics { get; } = new()
+    public static MetricTable<PacketLossRecord> Metrics { get; } = new(static (in PacketLossRecord r) => r.Total.HasValue, MetricKind.Counter)
     {
-        { "kubeskoop.packetloss.total", MetricKind.Counter, "{packet}", "Packets dropped in the namespace, whatever the reason.", static (in PacketLossRecord r) => r.Total },
+        { "kubeskoop.packetloss.total", MetricKind.Counter, "{packet}", "Packets dropped in the namespace, whatever the reason.", static (in PacketLossRecord r) => r.Total, "kubeskoop_packetloss_total" },
         { "kubeskoop.packetloss.packets", MetricKind.Counter, "{packet}", "Packets dropped, by the kernel's reason and the part of it that dropped them.", static (in PacketLossRecord r) => r.Packets },
         { "kubeskoop.packetloss.bytes", MetricKind.Counter, "By", "Bytes of packets dropped, by the kernel's reason and the part of it that dropped them.", static (in PacketLossRecord r) => r.Bytes },
     };

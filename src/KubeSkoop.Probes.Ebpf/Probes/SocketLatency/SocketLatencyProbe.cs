@@ -26,7 +26,7 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
         [
             "tracepoint sock:sk_data_ready (6.3)",
             "tracepoints sock:sock_recv_length, sock:sock_send_length (6.3)",
-            "tracepoint net:net_dev_queue",
+            "tracepoints net:net_dev_queue, tcp:tcp_destroy_sock",
         ],
         Requirements =
         [
@@ -45,7 +45,7 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
         [
             "A read is late by the age of the oldest byte it returns, so a process that thinks before it asks is late only if data was there. A read that finds nothing is none.",
             "What is never read, and what is read by splice, with MSG_WAITALL or within the kernel, gives no number; see the receive queues of tcpsummary.",
-            "A write is counted from the return of its call: 0 when all was sent by then. Time blocked within the call is not seen, nor are writes by splice.",
+            "A write is counted when something of it is unsent at the return of its call, and from then on. Time blocked within the call is not seen, nor are writes by splice.",
             "A socket keeps up to eight moments apart, for each direction; beyond that, neighbours are taken as one that is as old as the older.",
             "TCP and UDP over IPv4 and IPv6; not MPTCP. UDP has no queue of unsent data.",
         ],
@@ -60,6 +60,7 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
         new("read", new HookVariant("tp_btf", ["received"], static k => k.Tracepoint("sock_recv_length", 3))),
         new("write", new HookVariant("tp_btf", ["written"], static k => k.Tracepoint("sock_send_length", 3))),
         new("transmit", new HookVariant("tp_btf", ["transmit"], static k => k.Tracepoint("net_dev_queue", 1))),
+        new("end", new HookVariant("tp_btf", ["destroy"], static k => k.Tracepoint("tcp_destroy_sock", 1))),
     ];
 
     /// <summary>A started probe with sources of its own, for programs without a container.</summary>

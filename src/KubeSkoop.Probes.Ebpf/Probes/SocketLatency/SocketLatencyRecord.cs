@@ -30,7 +30,7 @@ public struct SocketLatencyRecord
     /// <summary>UDP: from the moment the oldest unread datagram was ready until it was read. Unit: microseconds. Kernel: sk_data_ready, sock_recv_length.</summary>
     public Log2Histogram UdpRead;
 
-    /// <summary>TCP: from the return of the call that wrote until the last byte was sent; 0 when everything had been sent by then. Unit: microseconds. Kernel: sock_send_length, net_dev_queue.</summary>
+    /// <summary>TCP: of writes that were not all sent when their call returned: from then until the last byte was sent. Unit: microseconds. Kernel: sock_send_length, net_dev_queue.</summary>
     public Log2Histogram TcpWrite;
 
     /// <summary>The metrics made of it.</summary>
@@ -50,7 +50,7 @@ public struct SocketLatencyRecord
         };
         table.AddHistogram("kubeskoop.socketlatency.tcp_read", "s", 1e-6, "TCP: how long the oldest unread byte had been ready when it was read.", static (in SocketLatencyRecord r) => ref r.TcpRead);
         table.AddHistogram("kubeskoop.socketlatency.udp_read", "s", 1e-6, "UDP: how long the oldest unread datagram had been ready when it was read.", static (in SocketLatencyRecord r) => ref r.UdpRead);
-        table.AddHistogram("kubeskoop.socketlatency.tcp_write", "s", 1e-6, "TCP: how long what was written waited after the call before it was sent.", static (in SocketLatencyRecord r) => ref r.TcpWrite);
+        table.AddHistogram("kubeskoop.socketlatency.tcp_write", "s", 1e-6, "TCP: how long what was not sent when the call that wrote it returned still waited.", static (in SocketLatencyRecord r) => ref r.TcpWrite);
         return table;
     }
 }

@@ -22,7 +22,17 @@ public struct TcpRetransRecord
     public Reading Failed;
 
     /// <summary>The metrics made of it.</summary>
-    public static MetricTable<TcpRetransRecord> Metrics { get; } = new()
+    public static MetricTable<TcpRetransRecord> Metrics { get; } = MakeMetrics();
+
+    private static MetricTable<TcpRetransRecord> MakeMetrics()
+    {
+        // Upstream has a series for each connection; here they are a namespace's.
+        MetricTable<TcpRetransRecord> table = Own();
+        table.AddUpstream("kubeskoop_tcpretrans_total", "Segments sent again.", static (in TcpRetransRecord r) => r.Syn + r.SynAck + r.Fast + r.Timeout + r.TailLossProbe);
+        return table;
+    }
+
+    private static MetricTable<TcpRetransRecord> Own() => new(upstreamKind: MetricKind.Counter)
     {
         { "kubeskoop.tcpretrans.syn", MetricKind.Counter, "{segment}", "SYNs sent again.", static (in TcpRetransRecord r) => r.Syn },
         { "kubeskoop.tcpretrans.syn_ack", MetricKind.Counter, "{segment}", "SYN-ACKs sent again.", static (in TcpRetransRecord r) => r.SynAck },

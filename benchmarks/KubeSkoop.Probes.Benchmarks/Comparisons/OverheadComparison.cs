@@ -1,0 +1,112 @@
+using System.Diagnostics;
+using System.Globalization;
+using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Ebpf.Kernel;
+using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Options;
+
+namespace KubeSkoop.Probes.Benchmarks.Comparisons;
+
+/// <summary>
+/// What a BPF probe takes away from TCP over loopback: the rate of request and response, and of connect, request, response and close, without it, with it, and with empty
+/// programs on the same hooks; in turns. Then how long each of its programs runs.
+/// </summary>
+internal static class OverheadComparison
+{
+    private static readonly (string Probe, double Goal, string[] Tracepoints, Func<EbpfPrograms, Probe> Make)[] Probes =
+    [
+        ("tcpreset", 1, ["tcp_send_reset", "tcp_receive_reset"], static p => new TcpResetProbe(p)),
+        ("tcpretrans", 1, ["tcp_retransmit_skb", "tcp_retransmit_synack"], static p => new TcpRetransProbe(p)),
+        ("packetloss", 1, ["kfree_skb"], static p => new PacketLossProbe(p)),
+        ("socketlatency", 3, ["sk_data_ready", "sock_recv_length", "sock_send_length", "net_dev_queue", "tcp_destroy_sock"], static p => new SocketLatencyProbe(p)),
+        ("netiftxlatency", 3, ["qdisc_enqueue", "qdisc_dequeue", "net_dev_start_xmit", "net_dev_xmit"], static p => new NetifTxLatencyProbe(p)),
+    ];
+
+    internal static int Run(Arguments args)
+    {
+        bool quick = args.Has("--quick");
+        int rounds = args.Number("--rounds", quick ? 2 : 31);
+        int milliseconds = args.Number("--milliseconds", quick ? 20 : 100);
+        string only = args.Text("--probe", "");
+        using (Process up = Process.Start("ip", ["link", "set", "lo", "up"])) up.WaitForExit(); // of this run's own namespace: see bench.sh
+        using var work = new NativeLoop(Path.Combine(args.Text("--native"), "tcpwork"));
+        _ = work.ReadLine();
+        using var source = new ProcNamespaceSource();
+        var options = new EbpfOptions { MeasureOverhead = !args.Has("--unmeasured") };
+        var programs = new EbpfPrograms(source, Options.Create(options));
+        var lost = new List<(string Probe, string Work, double Goal, double Points)>();
+        var starts = new List<(string Probe, double Milliseconds)>();
+        Turns.Print($"{"probe",16} {"work",5} {"without",9} {"empty",9} {"with",9} {"empty/without",14} {"with/empty",11} {"points",7}");
+        foreach (var (name, goal, tracepoints, make) in Probes)
+        {
+            if (only.Length > 0 && only != name) continue;
+            Probe probe = make(programs);
+            var took = new List<double>();
+            foreach (string kind in (string[])["rr", "crr"])
+            {
+                _ = work.Ask($"{kind} 200");
+                (List<double> Without, List<double> Empty, List<double> With) rates = ([], [], []);
+                for (int round = 0; round < rounds; round++)
+                {
+                    // Each comes first as often as the others.
+                    for (int turn = 0; turn < 3; turn++)
+                    {
+                        switch ((round + turn) % 3)
+                        {
+                            case 0:
+                                rates.Without.Add(RateOf(work, kind, milliseconds));
+                                break;
+                            case 1:
+                                using (BpfObject empty = BenchObject.Load("empty", [.. tracepoints.Select(static t => $"at_{t}")]))
+                                {
+                                    empty.Attach(KernelFeatures.Of(options));
+                                    rates.Empty.Add(RateOf(work, kind, milliseconds));
+                                }
+                                break;
+                            default:
+                                long began = Stopwatch.GetTimestamp();
+                                probe.StartAsync().GetAwaiter().GetResult();
+                                took.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
+                                rates.With.Add(RateOf(work, kind, milliseconds));
+                                probe.StopAsync().GetAwaiter().GetResult();
+                                break;
+                        }
+                    }
+                }
+                double emptyToWithout = Turns.Median(rates.Empty.Zip(rates.Without, static (a, b) => a / b));
+                double withToEmpty = Turns.Median(rates.With.Zip(rates.Empty, static (a, b) => a / b));
+                double points = (1 - withToEmpty) * 100;
+                Turns.Print($"{name,16} {kind,5} {Turns.Median(rates.Without),9:F0} {Turns.Median(rates.Empty),9:F0} {Turns.Median(rates.With),9:F0} {emptyToWithout,14:F3} {withToEmpty,11:F3} {points,7:F1}");
+                lost.Add((name, kind, goal, points));
+            }
+            starts.Add((name, Turns.Median(took)));
+            PrintPrograms(work, probe, quick ? 20 : 300);
+            probe.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        }
+        foreach ((string name, double time) in starts) Turns.Print($"start to attached, {name}: {time:F0} ms (goal < 300)");
+        foreach (var (name, kind, goal, points) in lost) Turns.PrintRatio($"points below empty programs, {name}, {kind} (goal <= {goal.ToString(CultureInfo.InvariantCulture)})", points);
+        return 0;
+    }
+
+    private static void PrintPrograms(NativeLoop work, Probe probe, int milliseconds)
+    {
+        using var measured = new Microsoft.Win32.SafeHandles.SafeFileHandle(Ebpf.Interop.Libbpf.EnableStats(Ebpf.Interop.Libbpf.StatsRunTime), ownsHandle: true);
+        foreach (string kind in (string[])["rr", "crr"])
+        {
+            probe.StartAsync().GetAwaiter().GetResult();
+            long operations = work.Ask($"{kind} {milliseconds}")[0];
+            foreach (var (program, runs, nanoseconds) in ((IHasPrograms)probe).CostOfEach())
+                Turns.Print($"{"",16} {kind,5} {program,-22} {(double)runs / operations,6:F2} runs each, {(runs == 0 ? double.NaN : (double)nanoseconds / runs),6:F0} ns a run");
+            probe.StopAsync().GetAwaiter().GetResult();
+        }
+    }
+
+    // Per second.
+    private static double RateOf(NativeLoop work, string kind, int milliseconds)
+    {
+        Thread.Sleep(50); // what a start or stop leaves behind for later is done by then
+        long[] answer = work.Ask($"{kind} {milliseconds}");
+        return answer[0] * 1e9 / answer[1];
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+//
+// Programs that do nothing, one on each tracepoint the probes use: what being called costs.
+#include <kubeskoop/kernel.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define EMPTY(tracepoint)                  \
+	SEC("tp_btf/" #tracepoint)         \
+	int at_##tracepoint(__u64 *ctx)    \
+	{                                  \
+		return 0;                  \
+	}
+
+EMPTY(tcp_send_reset)
+EMPTY(tcp_receive_reset)
+EMPTY(tcp_retransmit_skb)
+EMPTY(tcp_retransmit_synack)
+EMPTY(tcp_destroy_sock)
+EMPTY(kfree_skb)
+EMPTY(consume_skb)
+EMPTY(sk_data_ready)
+EMPTY(sock_recv_length)
+EMPTY(sock_send_length)
+EMPTY(net_dev_queue)
+EMPTY(net_dev_start_xmit)
+EMPTY(net_dev_xmit)
+EMPTY(qdisc_enqueue)
+EMPTY(qdisc_dequeue)
+EMPTY(softirq_raise)
+EMPTY(softirq_entry)
+EMPTY(softirq_exit)
+EMPTY(block_io_start)
+EMPTY(block_io_done)
