@@ -7,14 +7,14 @@ volatile struct packetloss_settings packetloss SEC(".data.packetloss") = {};
 
 KS_COUNTERS(counts, struct packetloss_key, struct packetloss_counts)
 
-static __always_inline bool is_normal(__u32 reason)
+static __always_inline bool has(volatile __u64 *reasons, __u32 reason)
 {
 	__u32 word = reason / 64 & (PACKETLOSS_REASONS / 64 - 1);
 
 	barrier_var(word);	// or the compiler proves the bound another way than the verifier
 	if (reason >= PACKETLOSS_REASONS || word >= PACKETLOSS_REASONS / 64)
 		return false;
-	return packetloss.normal[word] >> (reason % 64) & 1;
+	return reasons[word] >> (reason % 64) & 1;
 }
 
 // Messages of netlink and of unix sockets travel in the same buffers, and are no packets.
@@ -28,6 +28,17 @@ static __always_inline bool is_packet(const struct sk_buff *skb, const struct so
 		return false;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	return family == AF_INET || family == AF_INET6;
+}
+
+// Sent to a group, and nobody here is in it: what every listener on a shared medium does with most of it.
+static __always_inline bool is_stray(const struct sk_buff *skb, __u32 reason)
+{
+	__u8 type;
+
+	if (!has(packetloss.stray, reason))
+		return false;
+	type = BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type);
+	return type == PACKET_BROADCAST || type == PACKET_MULTICAST;
 }
 
 static __always_inline void fill(struct packetloss_event *event, const struct sk_buff *skb, const struct sock *sk, const struct sock *receiver, __u64 location,
@@ -59,7 +70,7 @@ static __always_inline int on_drop(void *ctx, const struct sk_buff *skb, __u64 l
 	struct packetloss_counts *counted;
 	struct packetloss_event *event;
 
-	if (is_normal(reason) || !is_packet(skb, receiver ? receiver : sk))
+	if (has(packetloss.normal, reason) || !is_packet(skb, receiver ? receiver : sk) || is_stray(skb, reason))
 		return 0;
 	key.netns = receiver ? ks_netns_of_sock(receiver) : ks_netns_of_skb(skb);
 	if (!ks_wanted(key.netns))

@@ -10,6 +10,7 @@
 // C#: Probes/PacketLoss/PacketLossProbe.cs
 struct packetloss_settings {
 	__u64 normal[PACKETLOSS_REASONS / 64];	// a bit per reason: freed so, a packet is not lost
+	__u64 stray[PACKETLOSS_REASONS / 64];	// nor is one so that was for a group
 	__u32 stacks;
 	__u32 pad;
 };

@@ -74,6 +74,12 @@ struct bpf_spin_lock {
 #define IPPROTO_SCTP 132
 #define IPPROTO_UDPLITE 136
 
+// include/uapi/linux/if_packet.h: sk_buff.pkt_type
+enum {
+	PACKET_BROADCAST = 1,
+	PACKET_MULTICAST = 2,
+};
+
 // include/net/tcp_states.h
 enum {
 	TCP_ESTABLISHED = 1,
@@ -233,6 +239,7 @@ struct sk_buff {
 	__s64 tstamp;
 	unsigned int len;
 	int skb_iif;
+	__u8 pkt_type:3;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;

@@ -9,8 +9,7 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 /// </summary>
 internal sealed class NamespaceCounts : IDisposable
 {
-    private static readonly TimeSpan LongestUnknown = TimeSpan.FromSeconds(10);
-
+    private readonly TimeSpan _longestUnknown;
     private readonly CountsMap<uint> _map;
     private readonly PerNamespace<Kept> _namespaces;
     private readonly Dictionary<uint, int> _places = [];
@@ -20,8 +19,11 @@ internal sealed class NamespaceCounts : IDisposable
     private readonly Lock _gate = new();
     private bool _closed;
 
-    internal NamespaceCounts(nint map)
+    /// <param name="map">The map of a loaded object.</param>
+    /// <param name="longestUnknown">How long a namespace may be unknown before its counters are the node's: it may just be young. Default: 10 s.</param>
+    internal NamespaceCounts(nint map, TimeSpan? longestUnknown = null)
     {
+        _longestUnknown = longestUnknown ?? TimeSpan.FromSeconds(10);
         _map = new CountsMap<uint>(map);
         _lost = new ulong[_map.Words];
         _none = new ulong[_map.Words];
@@ -64,7 +66,7 @@ internal sealed class NamespaceCounts : IDisposable
             bool known = false;
             for (int i = 0; i < snapshot.Count && !known; i++) known = snapshot[i].Inode == inode;
             if (known) continue;
-            if (!_unknown.TryAdd(inode, now) && Stopwatch.GetElapsedTime(_unknown[inode], now) > LongestUnknown)
+            if (!_unknown.TryAdd(inode, now) && Stopwatch.GetElapsedTime(_unknown[inode], now) > _longestUnknown)
             {
                 ReadOnlySpan<ulong> sums = _map.Sums(place);
                 for (int word = 0; word < sums.Length; word++) _lost[word] += sums[word];

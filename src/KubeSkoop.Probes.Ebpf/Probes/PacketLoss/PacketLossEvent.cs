@@ -85,12 +85,13 @@ internal record struct PacketLossKey
 [StructLayout(LayoutKind.Sequential)]
 internal struct PacketLossSettings
 {
-    internal NormalReasonBits Normal;
+    internal ReasonBits Normal;
+    internal ReasonBits Stray;
     internal uint Stacks;
     private uint _pad;
 
     [InlineArray(4)]
-    internal struct NormalReasonBits
+    internal struct ReasonBits
     {
         private ulong _first;
     }

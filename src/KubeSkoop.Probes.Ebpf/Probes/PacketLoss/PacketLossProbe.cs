@@ -59,6 +59,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         [
             "What the kernel calls consumed (it went where it should) does not pass here. NOT_SPECIFIED is a place in the kernel that gives no reason: mostly a drop, sometimes a packet that was done with.",
             "Before 5.17 there are no reasons, so packets that are not lost cannot be told from those that are.",
+            "A packet to a group or to all that nobody here listens for (NOT_SPECIFIED, IP_INNOROUTES, UNHANDLED_PROTO) is neither counted nor told.",
             "A packet that leaves a pod and is dropped on the host is counted in the host's namespace: where it was, not whose it was.",
             "A raw socket gets a copy: the kernel drops the echo reply that ping has read through one for want of a socket of its own (NO_SOCKET in icmp).",
             "What a network card drops never reaches the kernel: see netdev.",
@@ -98,15 +99,20 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     private protected override void Apply(Span<ulong> thresholdNs)
     {
         _settings->Stacks = Options.Stacks ? 1u : 0;
-        Span<ulong> bits = stackalloc ulong[ReasonBits / 64];
-        bits.Clear();
-        IEnumerable<string> normals = Options.NormalReasons.Count > 0 ? Options.NormalReasons : PacketLossOptions.DefaultNormalReasons;
-        foreach (string normal in normals)
+        Write(ref _settings->Normal, Options.NormalReasons.Count > 0 ? Options.NormalReasons : PacketLossOptions.DefaultNormalReasons);
+        Write(ref _settings->Stray, PacketLossOptions.StrayReasons);
+    }
+
+    private void Write(ref PacketLossSettings.ReasonBits bits, IEnumerable<string> reasons)
+    {
+        Span<ulong> words = stackalloc ulong[ReasonBits / 64];
+        words.Clear();
+        foreach (string reason in reasons)
         {
             foreach ((long number, string name) in _reasons)
-                if (number is >= 0 and < ReasonBits && name.Equals(normal, StringComparison.OrdinalIgnoreCase)) bits[(int)number / 64] |= 1ul << ((int)number % 64);
+                if (number is >= 0 and < ReasonBits && name.Equals(reason, StringComparison.OrdinalIgnoreCase)) words[(int)number / 64] |= 1ul << ((int)number % 64);
         }
-        for (int word = 0; word < bits.Length; word++) _settings->Normal[word] = bits[word];
+        words.CopyTo(bits);
     }
 
     private protected override void Unloading()

@@ -36,6 +36,9 @@ public sealed class PacketLossOptions() : EbpfProbeOptions(SectionName)
     /// <summary>Whether events carry the kernel's stack. Default: no.</summary>
     public bool Stacks { get; set; }
 
+    // With which a packet for a group, or for all, ends where nobody listens for it.
+    internal static IReadOnlyList<string> StrayReasons { get; } = ["NOT_SPECIFIED", "IP_INNOROUTES", "UNHANDLED_PROTO"];
+
     internal static IReadOnlyList<string> DefaultNormalReasons { get; } =
     [
         "NOT_DROPPED_YET", "CONSUMED", "SOCKET_CLOSE", "SOCKET_FILTER", "QUEUE_PURGE", "UNIX_DISCONNECT", "UNIX_SKIP_OOB", "OTHERHOST", "PACKET_SOCK_ERROR",

@@ -1,0 +1,87 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>Quiet means quiet: where nothing is wrong, nothing is told.</summary>
+[Collection("alone")]
+public sealed class QuietTests
+{
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task An_idle_namespace_and_a_minute_of_healthy_load_give_no_event()
+    {
+        TimeSpan duration = TimeSpan.FromSeconds(60);
+        await using var bench = new EbpfBench();
+        using var reset = new Told<TcpResetEvent>(await bench.StartAsync(static p => new TcpResetProbe(p)));
+        using var retransmitted = new Told<TcpRetransEvent>(await bench.StartAsync(static p => new TcpRetransProbe(p)));
+        using var lost = new Told<PacketLossEvent>(await bench.StartAsync(static p => new PacketLossProbe(p)));
+        using var waited = new Told<SocketLatencyEvent>(await bench.StartAsync(static p => new SocketLatencyProbe(p)));
+        using var left = new Told<NetifTxLatencyEvent>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p)));
+        // IPv6 as it comes: link-local addresses, solicitations and reports to groups.
+        await using TestNamespace idle = await TestNamespace.CreateAsync();
+        await idle.IpAsync("link", "add", "eth0", "type", "veth", "peer", "name", "eth1");
+        await idle.IpAsync("link", "set", "eth0", "up");
+        await idle.IpAsync("link", "set", "eth1", "up");
+        (TestNamespace client, TestNamespace server) = await TestNamespace.CreatePairAsync();
+        await using (client)
+        await using (server)
+        {
+            using var stop = new CancellationTokenSource(duration);
+            await Task.WhenAll(
+                ChatAsync(client, server, new IPEndPoint(TestNamespace.RightIPv4, 4711), stop.Token),
+                ChatAsync(client, server, new IPEndPoint(TestNamespace.RightIPv6, 4711), stop.Token),
+                ComeAndGoAsync(client, stop.Token));
+            uint[] ours = [idle.Inode, client.Inode, server.Inode];
+            string told = string.Join("\n", reset.About(ours).Concat(retransmitted.About(ours)).Concat(lost.About(ours)).Concat(waited.About(ours)).Concat(left.About(ours)));
+            Assert.True(told.Length == 0, told);
+        }
+    }
+
+    // A connection on which question and answer follow each other, and datagrams beside it.
+    private static async Task ChatAsync(TestNamespace client, TestNamespace server, IPEndPoint to, CancellationToken stop)
+    {
+        using Socket listener = await server.ListenAsync(to);
+        using Socket asking = await client.ConnectTcpAsync(to);
+        using Socket answering = await listener.AcceptAsync(CancellationToken.None);
+        using Socket datagrams = await server.BindUdpAsync(to);
+        using Socket sender = await client.BindUdpAsync(new IPEndPoint(to.AddressFamily == AddressFamily.InterNetwork ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6, 0));
+        byte[] buffer = new byte[4096];
+        long rounds = 0;
+        while (!stop.IsCancellationRequested)
+        {
+            await asking.SendAsync(buffer.AsMemory(0, 100), CancellationToken.None);
+            await answering.ReceiveAsync(buffer, CancellationToken.None);
+            await answering.SendAsync(buffer.AsMemory(0, 4000), CancellationToken.None);
+            for (int got = 0; got < 4000;) got += await asking.ReceiveAsync(buffer, CancellationToken.None);
+            await sender.SendToAsync(buffer.AsMemory(0, 50), to, CancellationToken.None);
+            await datagrams.ReceiveAsync(buffer, CancellationToken.None);
+            rounds++;
+            await Task.Delay(2, CancellationToken.None);
+        }
+        Assert.True(rounds > 1000);
+    }
+
+    // Connections that end in good order.
+    private static async Task ComeAndGoAsync(TestNamespace ns, CancellationToken stop)
+    {
+        while (!stop.IsCancellationRequested)
+        {
+            await ns.TcpConnectionsAsync(5, bytes: 1000);
+            await Task.Delay(20, CancellationToken.None);
+        }
+    }
+
+    private sealed class Told<TEvent>(IEventProbe<TEvent> probe) : IDisposable
+        where TEvent : EbpfEvent
+    {
+        private readonly EventSubscription<TEvent> _subscription = probe.Subscribe(new EventSubscriptionOptions { Capacity = 65536 });
+
+        internal IEnumerable<string> About(uint[] namespaces)
+        {
+            while (_subscription.Reader.TryRead(out TEvent? e))
+                if (namespaces.Contains(e.NetworkNamespaceInode)) yield return $"{e.Probe}: {e.Message}";
+        }
+
+        public void Dispose() => _subscription.Dispose();
+    }
+}
