@@ -14,8 +14,8 @@ enum net_softirq_kind {
 
 // C#: Probes/NetSoftirq/NetSoftirqProbe.cs
 struct net_softirq_settings {
-	__u32 vectors;	// a bit for each that is looked at
-	__u32 pad;
+	__u32 vectors;		// a bit for each that is looked at
+	__u32 sampling;		// of those within one tick of the kernel's clock, one in this many is timed; a power of two
 };
 
 // C#: Probes/NetSoftirq/NetSoftirqEvent.cs
@@ -35,6 +35,7 @@ struct net_softirq_counts {
 	struct ks_histogram times[NET_SOFTIRQ_KINDS];
 	__u64 over_10ms[NET_SOFTIRQ_KINDS];	// includes those over 100 ms
 	__u64 over_100ms[NET_SOFTIRQ_KINDS];
+	__u64 runs;
 };
 
 #endif

@@ -13,15 +13,17 @@ public sealed class NetSoftirqLiveTests
 {
     private static readonly IPEndPoint Right = new(TestNamespace.RightIPv4, 4711);
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
-    public async Task Runs_are_as_many_as_the_kernel_counts()
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData(1)]
+    [InlineData(8)]
+    public async Task Runs_are_as_many_as_the_kernel_counts(int sampling)
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
         await using (right)
         {
             await using var bench = new EbpfBench();
-            NetSoftirqProbe probe = await bench.StartAsync(static p => new NetSoftirqProbe(p));
+            NetSoftirqProbe probe = await bench.StartAsync(p => new NetSoftirqProbe(p, Options.Create(new NetSoftirqOptions { Sampling = sampling })));
             var before = new Dictionary<(string, int), (ulong, NetSoftirqRecord)>();
             var after = new Dictionary<(string, int), (ulong, NetSoftirqRecord)>();
             await LookAsync(probe, before);
@@ -33,9 +35,19 @@ public sealed class NetSoftirqLiveTests
             foreach (((string vector, int cpu) key, (ulong kernel, NetSoftirqRecord record)) in after)
             {
                 (ulong kernelBefore, NetSoftirqRecord recordBefore) = before[key];
-                ulong runs = record.Run.Count - recordBefore.Run.Count, delays = record.Delay.Count - recordBefore.Delay.Count;
+                ulong runs = record.Runs.Value - recordBefore.Runs.Value, timed = record.Run.Count - recordBefore.Run.Count, delays = record.Delay.Count - recordBefore.Delay.Count;
                 Assert.Equal((key, kernel - kernelBefore), (key, runs));
-                Assert.InRange(delays, runs * 9 / 10, runs);
+                if (sampling == 1)
+                {
+                    Assert.Equal(runs, timed);
+                    Assert.InRange(delays, runs * 9 / 10, runs);
+                }
+                else
+                {
+                    // One in eight stands for eight; those that see the tick change stand for themselves.
+                    Assert.InRange(timed, (runs * 8 / 10) - Math.Min(runs * 8 / 10, 8), (runs * 12 / 10) + 8);
+                    Assert.InRange(delays, (runs * 8 / 10) - Math.Min(runs * 8 / 10, 8), (runs * 12 / 10) + 8);
+                }
                 if (key.vector == "net_rx") received += runs;
             }
             Assert.InRange(received, 2000ul + (50 * 4), ulong.MaxValue); // each is received at once, in the context that sends it
@@ -219,7 +231,7 @@ public sealed class NetSoftirqLiveTests
         await ns.SendUdpAsync(10, new IPEndPoint(IPAddress.Loopback, 4711));
         ulong received = 0;
         foreach (SampleRow<NetSoftirqRecord> row in probe.Sample().Rows)
-            if (row.Subject.Attributes[1].Value == "net_rx") received += row.Value.Run.Count;
+            if (row.Subject.Attributes[1].Value == "net_rx") received += row.Value.Runs.Value;
         Assert.True(received >= 10);
     }
 
@@ -229,6 +241,7 @@ public sealed class NetSoftirqLiveTests
         Assert.Empty(new NetSoftirqOptions { Vectors = { "net_rx", "NET_TX" } }.Validate());
         Assert.Equal(["KubeSkoop:Probes:net_softirq:Vectors has 'net_xr'; it must be net_rx or net_tx."], new NetSoftirqOptions { Vectors = { "net_xr", "net_tx" } }.Validate().Select(static m => m.Replace(ProbesOptions.SectionName, "KubeSkoop:Probes", StringComparison.Ordinal)));
         Assert.Single(new NetSoftirqOptions { DelayThreshold = TimeSpan.FromDays(1) }.Validate());
+        Assert.Single(new NetSoftirqOptions { Sampling = 7 }.Validate());
     }
 
     [Fact]

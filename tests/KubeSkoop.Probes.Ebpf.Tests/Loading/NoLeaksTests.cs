@@ -57,7 +57,10 @@ public sealed class NoLeaksTests
         var ids = new List<string>();
         foreach (string what in (string[])["prog", "map", "link"])
         {
-            using var list = System.Text.Json.JsonDocument.Parse(await Command.OutputAsync("bpftool", "-j", what, "list"));
+            CommandResult listed = null!;
+            // It gives up on one that somebody else is just making.
+            await Eventually.TrueAsync(async () => (listed = await Command.RunAsync("bpftool", ["-j", what, "list"])).ExitCode == 0, () => $"bpftool to list every {what}: {listed.Output}");
+            using var list = System.Text.Json.JsonDocument.Parse(listed.Output);
             ids.AddRange(list.RootElement.EnumerateArray().Select(e => $"{what} {e.GetProperty("id").GetInt32()}"));
         }
         return [.. ids];

@@ -15,6 +15,8 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
     private const int Kinds = 2; // NET_SOFTIRQ_KINDS, bpf/net_softirq.h
     private static readonly NetSoftirqVector[] Vectors = [NetSoftirqVector.NetTx, NetSoftirqVector.NetRx]; // by their place in the map
 
+    private static readonly TimeSpan LongestTick = TimeSpan.FromMilliseconds(10);
+
     private readonly List<(NetSoftirqVector Vector, int Cpu, SampleSubject Subject)> _rows = [];
     private CpuCounts? _counts;
     private NetSoftirqSettings* _settings;
@@ -48,9 +50,12 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
             new(nameof(NetSoftirqOptions.Vectors), "list of names", "net_rx, net_tx", "The softirqs to look at. Setting it replaces the list."),
             new(nameof(NetSoftirqOptions.DelayThreshold), "time", "00:00:00.0100000", "A softirq that waits at least this long is told as an event."),
             new(nameof(NetSoftirqOptions.RunThreshold), "time", "00:00:00.0100000", "A softirq that runs at least this long is told as an event."),
+            new(nameof(NetSoftirqOptions.Sampling), "power of two", "8", "Of the softirqs within one tick of the kernel's clock, one in this many is timed and stands for the others. 1: all. With a threshold below 10 ms all are."),
         ],
         Notes =
         [
+            "Runs are counted exactly, and whatever takes a tick of the kernel's clock (1 to 10 ms) or longer is timed. Of the rest one in eight is, unless Sampling says otherwise, and stands for eight in the histograms.",
+            "A run that takes a tick or longer may be told too long by its own delay, where that was less than a tick.",
             "A softirq is of a CPU, not of a network namespace: it works for all of them. So the rows are about the node.",
             "A delay begins at the first raise. When another one comes after the kernel has taken up what was raised and before it gets to this softirq, the next run has no delay of its own: delays are at most as many as runs.",
             "Interrupts that come while a softirq runs are part of its time. So is, on a virtual machine, the time in which the host runs something else.",
@@ -59,6 +64,9 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
             "Who had the CPU at the raise need not have kept it until the entry; what ran between is not watched.",
         ],
     };
+
+    // Shorter than the longest tick a kernel may have (CONFIG_HZ): a sample would miss what is to be told.
+    private bool ShortThreshold => Options.DelayThreshold < LongestTick || Options.RunThreshold < LongestTick;
 
     /// <inheritdoc />
     public override MetricTable<NetSoftirqRecord> Metrics => NetSoftirqRecord.Metrics;
@@ -110,6 +118,7 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
         uint vectors = 0;
         foreach (NetSoftirqVector vector in Vectors)
             if (Options.Includes(vector)) vectors |= 1u << (int)vector;
+        _settings->Sampling = (uint)(ShortThreshold ? 1 : Options.Sampling);
         _settings->Vectors = vectors;
     }
 
@@ -131,6 +140,7 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
             record.DelayedOver100Ms = over100Ms[(int)NetSoftirqKind.Delayed];
             record.RanOver10Ms = over10Ms[(int)NetSoftirqKind.RanLong];
             record.RanOver100Ms = over100Ms[(int)NetSoftirqKind.RanLong];
+            record.Runs = counts[Kinds * (HistogramWords.Length + 2)];
         }
     }
 
@@ -159,5 +169,5 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
 internal struct NetSoftirqSettings
 {
     internal uint Vectors;
-    private uint _pad;
+    internal uint Sampling;
 }
