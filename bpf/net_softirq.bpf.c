@@ -95,8 +95,7 @@ static __always_inline void tell(enum net_softirq_kind kind, unsigned int number
 	event->kind = kind;
 	event->vector = number;
 	event->ksoftirqd = is_ksoftirqd(current);
-	// Its memory may be another's by now; then it has other numbers.
-	if (!raiser || BPF_CORE_READ(raiser, pid) != (int)pid_tgid || BPF_CORE_READ(raiser, tgid) != (int)(pid_tgid >> 32) || is_ksoftirqd(raiser) || !note(&event->head, raiser)) {
+	if (!raiser || !ks_task_is(raiser, pid_tgid) || is_ksoftirqd(raiser) || !note(&event->head, raiser)) {
 		if (!event->ksoftirqd)
 			note(&event->head, current);
 	}
