@@ -30,6 +30,18 @@ public sealed class EbpfOptions : ProbeOptions
     /// <summary>Room for events of one probe that wait to be read, in bytes; a power of two, and at least a page. Default: 1 MiB.</summary>
     public int RingBytes { get; set; } = 1024 * 1024;
 
+    /// <summary>
+    /// Whether the probes tcp, udp, ip, icmp and tcpext take their counters from the kernel in one pass for all namespaces, instead of reading files of each.
+    /// Takes 5 KB of memory for each of <see cref="MaxNamespaces"/>; further namespaces are read from their files. Default: yes.
+    /// </summary>
+    public bool ReadCounters { get; set; } = true;
+
+    /// <summary>
+    /// Whether the probe tcpsummary looks at the sockets of all namespaces in one pass over the kernel's tables, instead of having them listed namespace by namespace.
+    /// When more than <see cref="MaxNamespaces"/> namespaces have TCP sockets, they are listed. Default: yes.
+    /// </summary>
+    public bool ReadSockets { get; set; } = true;
+
     /// <inheritdoc />
     public override IEnumerable<string> Validate()
     {

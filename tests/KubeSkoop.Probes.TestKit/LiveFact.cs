@@ -30,6 +30,9 @@ public enum Needs
     /// <summary>Root, and a kernel that loads BPF programs and has its types (BTF).</summary>
     Bpf = 32 | Root,
 
+    /// <summary>As <see cref="Bpf"/>, and a kernel whose programs can walk its tables (Linux 5.19).</summary>
+    BpfWalk = 128 | Bpf,
+
     /// <summary>Tap devices.</summary>
     Tap = 64 | Root,
 
@@ -88,6 +91,7 @@ public static class Machine
 {
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
     private static readonly Lazy<string?> BpfProblem = new(TryBpf);
+    private static readonly Lazy<string?> BpfWalkProblem = new(TryBpfWalk);
 
     /// <summary>Why a test with these needs cannot run here; <see langword="null"/> when it can.</summary>
     public static string? Lacks(Needs needs, params string[] tools)
@@ -100,6 +104,7 @@ public static class Machine
         if (needs.HasFlag(Needs.Checkout) && !(Command.Exists("git") && Path.Exists(Path.Combine(Repository.Root, ".git")))) return "Needs git and a checkout.";
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
         if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
+        if (needs.HasFlag(Needs.BpfWalk) && BpfWalkProblem.Value is { } lacking) return lacking;
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
@@ -125,4 +130,8 @@ public static class Machine
         int error = Libc.LoadEmptyProgram();
         return error == 0 ? null : $"Needs a kernel that loads BPF programs; this one refuses: {Marshal.GetPInvokeErrorMessage(error)}";
     }
+
+    // The later of the two helpers they call, in the enumeration of all helpers.
+    private static string? TryBpfWalk() => File.ReadAllBytes("/sys/kernel/btf/vmlinux").AsSpan().IndexOf("\0BPF_FUNC_map_lookup_percpu_elem\0"u8) >= 0 ? null
+        : "Needs a kernel that has the BPF helpers bpf_loop and bpf_map_lookup_percpu_elem, 5.19 or later.";
 }

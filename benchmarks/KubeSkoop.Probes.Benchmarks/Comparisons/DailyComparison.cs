@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Ebpf.Sources;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
 
@@ -7,7 +9,8 @@ namespace KubeSkoop.Probes.Benchmarks.Comparisons;
 
 /// <summary>
 /// One pass of the probes that run all day, over 1, 100 and 1,000 namespaces, against a C loop over the same files: with
-/// kept descriptors and without parsing (the floor), and with open, read, close (what most exporters do).
+/// kept descriptors and without parsing (the floor), and with open, read, close (what most exporters do). Once with all numbers
+/// from files, once with the counters from the BPF source (then sockstat, dev and softnet_stat still are files).
 /// </summary>
 internal static class DailyComparison
 {
@@ -17,16 +20,19 @@ internal static class DailyComparison
     {
         bool quick = args.Has("--quick");
         string native = args.Text("--native");
-        var results = new List<(int Count, double Kept, double Open, double Allocated)>();
-        Turns.Print($"{"namespaces",10} {"files",6} {"kept C us",11} {"ours us",11} {"open C us",11} {"ours/kept",10} {"by CPU",7} {"open/ours",10} {"by CPU",7} {"B/pass",7}");
-        foreach (int count in args.Numbers("--namespaces", quick ? [1, 20] : [1, 100, 1000])) results.Add(Compare(count, native, quick ? 5 : 41));
+        var results = new List<Result>();
+        Turns.Print($"{"namespaces",10} {"files",6} {"kept C us",11} {"open C us",11} {"source",7} {"ours us",11} {"ours/kept",10} {"by CPU",7} {"open/ours",10} {"by CPU",7} {"B/pass",7}");
+        foreach (int count in args.Numbers("--namespaces", quick ? [1, 20] : [1, 100, 1000])) results.AddRange(Compare(count, native, quick ? 5 : 41));
         Turns.PrintRatio("bytes allocated per pass (goal 0)", results.Max(static r => r.Allocated));
-        foreach (var result in results) Turns.PrintRatio($"open-read-close/ours, {result.Count} namespaces (goal >= 1.7)", result.Open);
-        foreach (var result in results) Turns.PrintRatio($"ours/kept, {result.Count} namespaces (goal <= 1.15)", result.Kept);
+        foreach (string source in results.Select(static r => r.Source).Distinct())
+        {
+            foreach (Result result in results.Where(r => r.Source == source)) Turns.PrintRatio($"open-read-close/ours ({source}), {result.Count} namespaces (goal >= 1.7)", result.Open);
+            foreach (Result result in results.Where(r => r.Source == source)) Turns.PrintRatio($"ours ({source})/kept, {result.Count} namespaces (goal <= 1.15)", result.Kept);
+        }
         return 0;
     }
 
-    private static (int Count, double Kept, double Open, double Allocated) Compare(int count, string native, int rounds)
+    private static List<Result> Compare(int count, string native, int rounds)
     {
         string pids = Path.GetTempFileName();
         try
@@ -39,41 +45,59 @@ internal static class DailyComparison
 
             using var floor = new NativeLoop(Path.Combine(native, "procloop"), [pids, .. Files]);
             int files = int.Parse(floor.ReadLine().Split(' ')[1], CultureInfo.InvariantCulture);
-            using var ours = new DailyProbes();
-            ours.Pass();
-            if (ours.Namespaces != count)
-                throw new InvalidOperationException($"{ours.Namespaces} namespaces are in sight instead of {count}; start this through bench.sh.");
-
-            Action pass = ours.Pass;
+            using var fromFiles = new DailyProbes(kernel: false);
+            using var fromKernel = new DailyProbes(kernel: true);
+            (string Source, DailyProbes Probes, Turns Turns)[] ours = [("files", fromFiles, new Turns()), ("bpf", fromKernel, new Turns())];
+            if (fromKernel.CounterSource != "bpf")
+            {
+                Turns.Print($"# without BPF: {fromKernel.CounterSource}");
+                ours = ours[..1];
+            }
             int passes = Math.Max(1, 400 / count);
-            var warm = Stopwatch.StartNew();
-            for (int i = 0; i < 64 || warm.ElapsedMilliseconds < 1500; i++) pass();
-            _ = Turns.Measure(passes, pass);
+            foreach (var (_, probes, _) in ours)
+            {
+                probes.Pass();
+                if (probes.Namespaces != count) throw new InvalidOperationException($"{probes.Namespaces} namespaces are in sight instead of {count}; start this through bench.sh.");
+                var warm = Stopwatch.StartNew();
+                for (int i = 0; i < 64 || warm.ElapsedMilliseconds < 1500; i++) probes.Pass();
+                _ = Turns.Measure(passes, probes.Pass);
+            }
             _ = floor.Ask($"kept {passes}");
             _ = floor.Ask($"open {passes}");
 
             var kept = new Turns();
-            var mine = new Turns();
             var open = new Turns();
-            long allocated = 0;
+            long[] allocated = new long[ours.Length];
+            Action[] pass = [.. ours.Select(static o => (Action)o.Probes.Pass)];
             for (int round = 0; round < rounds; round++)
             {
                 kept.Add(FromNative(floor.Ask($"kept {passes}")));
-                long before = GC.GetAllocatedBytesForCurrentThread();
-                Turn turn = Turns.Measure(passes, pass);
-                allocated += GC.GetAllocatedBytesForCurrentThread() - before;
-                mine.Add(turn);
+                for (int i = 0; i < ours.Length; i++)
+                {
+                    long before = GC.GetAllocatedBytesForCurrentThread();
+                    Turn turn = Turns.Measure(passes, pass[i]);
+                    allocated[i] += GC.GetAllocatedBytesForCurrentThread() - before;
+                    ours[i].Turns.Add(turn);
+                }
                 open.Add(FromNative(floor.Ask($"open {passes}")));
             }
-            double perPass = (double)allocated / rounds / passes;
-            Turns.Print($"{count,10} {files,6} {kept.Wall / 1e3,11:F1} {mine.Wall / 1e3,11:F1} {open.Wall / 1e3,11:F1} {mine.RatioTo(kept),10:F3} {mine.CpuRatioTo(kept),7:F3} {open.RatioTo(mine),10:F2} {open.CpuRatioTo(mine),7:F2} {perPass,7:F1}");
-            return (count, mine.RatioTo(kept), open.RatioTo(mine), perPass);
+            var results = new List<Result>();
+            for (int i = 0; i < ours.Length; i++)
+            {
+                var (source, _, mine) = ours[i];
+                double perPass = (double)allocated[i] / rounds / passes;
+                Turns.Print($"{count,10} {files,6} {kept.Wall / 1e3,11:F1} {open.Wall / 1e3,11:F1} {source,7} {mine.Wall / 1e3,11:F1} {mine.RatioTo(kept),10:F3} {mine.CpuRatioTo(kept),7:F3} {open.RatioTo(mine),10:F2} {open.CpuRatioTo(mine),7:F2} {perPass,7:F1}");
+                results.Add(new Result(source, count, mine.RatioTo(kept), open.RatioTo(mine), perPass));
+            }
+            return results;
         }
         finally
         {
             File.Delete(pids);
         }
     }
+
+    private sealed record Result(string Source, int Count, double Kept, double Open, double Allocated);
 
     private static Turn FromNative(long[] answer) => new(answer[0], answer[1]);
 }
@@ -99,13 +123,13 @@ internal sealed class DailyProbes : IDisposable
     private readonly NetDevProbe _netDev;
     private readonly SoftnetProbe _softnet;
 
-    internal DailyProbes()
+    internal DailyProbes(bool kernel)
     {
         var options = new ProcfsOptions();
         options.NamespaceDirectories.Clear();
         IOptions<ProcfsOptions> wrapped = Options.Create(options);
         _source = new ProcNamespaceSource(wrapped);
-        _net = new ProcNet(_source, wrapped);
+        _net = new ProcNet(_source, wrapped, kernel ? [new MibSource(new EbpfPrograms(_source))] : []);
         _sock = new SockProbe(_net);
         _tcp = new TcpProbe(_net);
         _udp = new UdpProbe(_net);
@@ -118,6 +142,8 @@ internal sealed class DailyProbes : IDisposable
     }
 
     internal int Namespaces => _source.Current.Count;
+
+    internal string CounterSource => _tcp.Status.Source!;
 
     internal void Pass()
     {

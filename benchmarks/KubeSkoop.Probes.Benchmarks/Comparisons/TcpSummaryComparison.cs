@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Ebpf.Sources;
 using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
@@ -8,7 +10,8 @@ namespace KubeSkoop.Probes.Benchmarks.Comparisons;
 
 /// <summary>
 /// The probe tcpsummary over 100,000 sockets in one namespace, against a C loop that asks the same of the kernel and only
-/// steps through the messages (the floor), and against <c>ss -tan</c>; then beside 1,000 idle namespaces.
+/// steps through the messages (the floor), and against <c>ss -tan</c>; then beside 1,000 idle namespaces. By sock_diag, and from
+/// the BPF source.
 /// </summary>
 internal static class TcpSummaryComparison
 {
@@ -39,18 +42,24 @@ internal static class TcpSummaryComparison
     {
         using var ours = new Side(info: false);
         using var detailed = new Side(info: true);
+        using var kernel = new Side(info: false, kernel: true);
+        bool hasKernel = kernel.Source == "bpf";
+        if (!hasKernel) Turns.Print($"# without BPF: {kernel.Source}");
         // The compiler's tiers take their time, and some allocate.
         for (int i = 0; i < 40; i++)
         {
             ours.Pass(everything: true);
             detailed.Pass(everything: true);
+            kernel.Pass(everything: true);
         }
         _ = floor.Ask("both 3");
-        if (ours.Established != sockets) throw new InvalidOperationException($"{ours.Established} connections are counted instead of {sockets}.");
+        foreach (Side side in (Side[])[ours, detailed, kernel])
+            if (side.Established != sockets) throw new InvalidOperationException($"{side.Established} connections are counted instead of {sockets}.");
         var both = new Turns();
         var each = new Turns();
         var mine = new Turns();
         var info = new Turns();
+        var bpf = new Turns();
         var ss = new Turns();
         long allocated = 0;
         for (int round = 0; round < rounds; round++)
@@ -59,6 +68,8 @@ internal static class TcpSummaryComparison
             mine.Add(Turns.Measure(1, () => ours.Pass(everything: true)));
             allocated += ours.LastAllocated;
             ss.Add(FromNative(floor.Ask("ss 1")));
+            bpf.Add(Turns.Measure(1, () => kernel.Pass(everything: true)));
+            allocated += kernel.LastAllocated;
             info.Add(Turns.Measure(1, () => detailed.Pass(everything: true)));
             allocated += detailed.LastAllocated;
             each.Add(FromNative(floor.Ask("each 1")));
@@ -67,7 +78,7 @@ internal static class TcpSummaryComparison
         foreach (var (name, turns) in new[]
         {
             ("C: receive and step through, one dump of both families", both), ("C: the same, a dump for each family", each),
-            ("tcpsummary", mine), ("tcpsummary, Info", info), ("ss -tan > /dev/null", ss),
+            ("tcpsummary", mine), ("tcpsummary, BPF", bpf), ("tcpsummary, Info", info), ("ss -tan > /dev/null", ss),
         })
             Turns.Print($"{name,-60} {turns.Wall / 1e6,9:F2} {turns.Cpu / 1e6,9:F2}");
         Turns.PrintRatio("tcpsummary by CPU/C loop", mine.CpuRatioTo(both));
@@ -75,12 +86,19 @@ internal static class TcpSummaryComparison
         Turns.PrintRatio("ss -tan by CPU/tcpsummary", ss.CpuRatioTo(mine));
         Turns.PrintRatio("ss -tan/tcpsummary (goal >= 3)", ss.RatioTo(mine));
         Turns.PrintRatio("tcpsummary/C loop (goal <= 1.10)", mine.RatioTo(both));
-        return (double)allocated / rounds / 2;
+        if (hasKernel)
+        {
+            Turns.PrintRatio("tcpsummary (bpf)/C loop", bpf.RatioTo(both));
+            Turns.PrintRatio("ss -tan/tcpsummary (bpf) (goal >= 3)", ss.RatioTo(bpf));
+        }
+        return (double)allocated / rounds / 3;
     }
 
     private static double Scrape(NativeLoop busy, string native, string idlePid, int sockets, int idle, int rounds)
     {
         using var ours = new Side(info: false);
+        using var kernel = new Side(info: false, kernel: true);
+        for (int i = 0; i < 60; i++) kernel.Pass(everything: false);
         for (int i = 0; i < 12; i++) ours.Pass(everything: true);
         if (ours.Namespaces != idle + 2) throw new InvalidOperationException($"{ours.Namespaces} namespaces are in sight instead of {idle + 2}.");
         for (int i = 0; i < 60; i++) ours.Pass(everything: false);
@@ -89,6 +107,7 @@ internal static class TcpSummaryComparison
         var moved = new Turns();
         var due = new Turns();
         var dump = new Turns();
+        var bpf = new Turns();
         long allocated = 0;
         int listed = 0;
         for (int round = 0; round < rounds; round++)
@@ -102,6 +121,8 @@ internal static class TcpSummaryComparison
             if (ours.Listings == before + 1) listed++;
             due.Add(Turns.Measure(1, () => ours.Pass(everything: true)));
             allocated += ours.LastAllocated;
+            bpf.Add(Turns.Measure(1, () => kernel.Pass(everything: true)));
+            allocated += kernel.LastAllocated;
             dump.Add(FromNative(inside.Ask("both 1")));
         }
         if (listed != rounds) throw new InvalidOperationException($"Of {rounds} scrapes after something had moved, {listed} listed the connections.");
@@ -109,14 +130,15 @@ internal static class TcpSummaryComparison
         foreach (var (name, turns) in new[]
         {
             ("a scrape, nothing has happened since the last", quiet), ("a scrape, something has happened among the sockets", moved),
-            ("a scrape, all numbers are at their greatest age", due), ("C: a dump of one idle namespace", dump),
+            ("a scrape, all numbers are at their greatest age", due), ("a scrape, BPF, whatever has happened", bpf), ("C: a dump of one idle namespace", dump),
         })
             Turns.Print($"{name,-60} {turns.Wall / 1e6,9:F2} {turns.Cpu / 1e6,9:F2}");
         Turns.Print($"a dump of each namespace would take {dump.Wall * (idle + 1) / 1e6:F0} ms");
         Turns.PrintRatio("ms per scrape, all numbers at their greatest age", due.Wall / 1e6);
         Turns.PrintRatio("ms per scrape, nothing happened", quiet.Wall / 1e6);
         Turns.PrintRatio("ms per scrape, something happened (goal < 100)", moved.Wall / 1e6);
-        return (double)allocated / rounds / 3;
+        if (kernel.Source == "bpf") Turns.PrintRatio("ms per scrape (bpf), whatever happened (goal < 100)", bpf.Wall / 1e6);
+        return (double)allocated / rounds / 4;
     }
 
     private static Turn FromNative(long[] answer) => new(answer[0], answer[1]);
@@ -131,7 +153,7 @@ internal static class TcpSummaryComparison
         private readonly TcpSummaryProbe _probe;
         private readonly SampleBatch<TcpSummaryRecord> _rows = new();
 
-        internal Side(bool info)
+        internal Side(bool info, bool kernel = false)
         {
             // No look for new namespaces in the meantime: it allocates, and a collection in the middle of a sample would be counted as the sample's.
             var options = new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) };
@@ -140,9 +162,13 @@ internal static class TcpSummaryComparison
             _source = new ProcNamespaceSource(wrapped);
             _net = new ProcNet(_source, wrapped);
             _sockets = new NetlinkSockets(_source);
-            _probe = new TcpSummaryProbe(_sockets, _net, Options.Create(new TcpSummaryOptions { Info = info }), _clock);
+            EbpfOptions room = new() { MaxNamespaces = 4096 };
+            _probe = new TcpSummaryProbe(_sockets, _net, Options.Create(new TcpSummaryOptions { Info = info }), _clock,
+                kernel ? [new TcpSocketSource(new EbpfPrograms(_source, Options.Create(room)))] : []);
             _probe.StartAsync().GetAwaiter().GetResult();
         }
+
+        internal string Source => _probe.Status.Source!;
 
         internal int Namespaces => _source.Current.Count;
 

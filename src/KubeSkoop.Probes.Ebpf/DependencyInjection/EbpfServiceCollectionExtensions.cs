@@ -1,4 +1,7 @@
 using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Ebpf.Sources;
+using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -15,6 +18,8 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<EbpfOptions>(EbpfOptions.SectionName, static (section, options) => section.Bind(options));
         if (configure is not null) builder.Services.Configure(configure);
         builder.Services.TryAddSingleton<EbpfPrograms>();
+        builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<INetTableSource, MibSource>());
+        builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<ITcpSocketSource, TcpSocketSource>());
         builder.AddProbeOptions<TcpResetOptions>(TcpResetOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<TcpRetransOptions>(TcpRetransOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));

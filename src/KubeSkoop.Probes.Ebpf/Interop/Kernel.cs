@@ -18,6 +18,18 @@ internal static unsafe partial class KernelCalls
         return result >= 0 ? (int)result : -Marshal.GetLastPInvokeError();
     }
 
+    /// <summary>Runs a raw tracepoint program once, here and now (5.10); its result, else the negative errno.</summary>
+    internal static int RunProgram(int descriptor)
+    {
+        const int ProgTestRun = 10; // enum bpf_cmd, include/uapi/linux/bpf.h
+        const uint Size = 80;
+        byte* attributes = stackalloc byte[(int)Size];
+        new Span<byte>(attributes, (int)Size).Clear();
+        *(int*)attributes = descriptor;
+        int error = Bpf(ProgTestRun, attributes, Size);
+        return error < 0 ? error : *(int*)(attributes + 4);
+    }
+
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial nint Syscall(nint number, nint command, void* attributes, nint size);
 

@@ -127,19 +127,21 @@ internal sealed class Btf
         return names;
     }
 
-    /// <summary>The value of an enumerator, whatever its enumeration is called, if it is called anything; <see langword="null"/> when there is no such.</summary>
-    internal long? Enumerator(string name)
+    /// <summary>The values, by name, of the enumeration that has an enumerator of this name, for enumerations without a name of their own; <see langword="null"/> when there is no such.</summary>
+    internal Dictionary<string, long>? EnumerationWith(string enumerator)
     {
-        byte[] wanted = Encoding.UTF8.GetBytes(name + "\0");
+        byte[] wanted = Encoding.UTF8.GetBytes(enumerator + "\0");
         for (int type = 1; type <= _offsets.Length; type++)
         {
             if (KindOf(type) != Kind.Enum) continue;
             int at = _offsets[type - 1] + TypeSize;
-            for (int i = 0; i < CountOf(type); i++, at += 8)
+            for (int i = 0; i < CountOf(type); i++)
             {
-                uint offset = U32(_bytes, at);
-                if (offset < (uint)(_stringsEnd - _strings) && _bytes.AsSpan(_strings + (int)offset, _stringsEnd - _strings - (int)offset).StartsWith(wanted))
-                    return (Info(type) & 0x80000000) != 0 ? (int)U32(_bytes, at + 4) : U32(_bytes, at + 4);
+                uint name = U32(_bytes, at + 8 * i);
+                if (name >= (uint)(_stringsEnd - _strings) || !_bytes.AsSpan(_strings + (int)name, _stringsEnd - _strings - (int)name).StartsWith(wanted)) continue;
+                var values = new Dictionary<string, long>();
+                for (int other = 0; other < CountOf(type); other++) values.TryAdd(StringAt(U32(_bytes, at + 8 * other)), (int)U32(_bytes, at + 8 * other + 4));
+                return values;
             }
         }
         return null;

@@ -118,13 +118,31 @@ internal sealed unsafe class BpfObject : IDisposable
     internal T* Data<T>(string section)
         where T : unmanaged
     {
-        nint map = Map(section);
+        return Elements<T>(section, out _, exactly: false);
+    }
+
+    /// <summary>An array map made to be mapped, or a section of global data (which is one with a single element): its elements, as <see cref="Data"/>.</summary>
+    /// <exception cref="IOException">The kernel does not map it.</exception>
+    internal T* Elements<T>(string name, out int count, bool exactly = true)
+        where T : unmanaged
+    {
+        nint map = Map(name);
         uint size = Libbpf.MapValueSize(map);
-        if (size < (uint)sizeof(T)) throw new InvalidOperationException($"The section {section} of {_probe} has {size} bytes instead of {sizeof(T)}.");
-        nint memory = KernelCalls.Map(0, size, KernelCalls.ProtectRead | KernelCalls.ProtectWrite, KernelCalls.MapShared, Libbpf.MapDescriptor(map), 0);
-        if (memory == -1) throw new IOException($"The section {section} of {_probe} cannot be mapped: {Errors.Name(System.Runtime.InteropServices.Marshal.GetLastPInvokeError())}");
-        _mapped.Add((memory, size));
+        count = (int)Libbpf.MapEntries(map);
+        if (exactly ? size != (uint)sizeof(T) || size % 8 != 0 : size < (uint)sizeof(T)) throw new InvalidOperationException($"{name} of {_probe} has {size} bytes instead of {sizeof(T)}.");
+        nuint bytes = size * (nuint)count;
+        nint memory = KernelCalls.Map(0, bytes, KernelCalls.ProtectRead | KernelCalls.ProtectWrite, KernelCalls.MapShared, Libbpf.MapDescriptor(map), 0);
+        if (memory == -1) throw new IOException($"{name} of {_probe} cannot be mapped: {Errors.Name(System.Runtime.InteropServices.Marshal.GetLastPInvokeError())}");
+        _mapped.Add((memory, bytes));
         return (T*)memory;
+    }
+
+    /// <summary>A descriptor of a program by its name; it stays this object's.</summary>
+    internal int Descriptor(string name)
+    {
+        foreach (nint program in _programs)
+            if (Libbpf.ProgramName(program) == name) return Libbpf.ProgramDescriptor(program);
+        throw new InvalidOperationException($"The object of {_probe} has no program {name} in the kernel.");
     }
 
     /// <summary>How often its programs have run and how long, while somebody had the kernel measure it; and how often one was left out.</summary>

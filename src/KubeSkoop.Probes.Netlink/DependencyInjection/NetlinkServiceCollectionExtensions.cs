@@ -2,6 +2,7 @@ using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
@@ -17,6 +18,9 @@ public static class NetlinkServiceCollectionExtensions
         builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<ISampleSource<NetDevRecord>, NetDevNetlinkSource>());
         builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));
+        // What AddProbe would make itself, but for the sources, which are no business of a public constructor.
+        builder.Services.TryAddSingleton(static provider => new TcpSummaryProbe(provider.GetRequiredService<NetlinkSockets>(), provider.GetRequiredService<ProcNet>(),
+            provider.GetService<IOptions<TcpSummaryOptions>>(), provider.GetService<TimeProvider>(), provider.GetServices<ITcpSocketSource>()));
         return builder
             .AddProbe<TcpSummaryProbe>()
             .AddProbe<ConntrackProbe>()

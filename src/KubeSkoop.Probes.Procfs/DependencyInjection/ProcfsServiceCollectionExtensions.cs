@@ -2,6 +2,7 @@ using KubeSkoop.Probes;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
@@ -35,7 +36,8 @@ public static class ProcfsServiceCollectionExtensions
     {
         if (builder.Services.Any(static s => s.ServiceType == typeof(ProcNet))) return;
         builder.AddProbeOptions<ProcfsOptions>(ProcfsOptions.SectionName, static (section, options) => section.Bind(options));
-        builder.Services.AddSingleton<ProcNet>();
+        builder.Services.AddSingleton(static provider => new ProcNet(
+            provider.GetRequiredService<ProcNamespaceSource>(), provider.GetService<IOptions<ProcfsOptions>>(), provider.GetServices<INetTableSource>()));
         builder.Services.TryAddSingleton<ProcNamespaceSource>();
         builder.Services.TryAddSingleton<INetworkNamespaceSource>(static provider => provider.GetRequiredService<ProcNamespaceSource>());
     }

@@ -19,7 +19,8 @@ public abstract class NetTableProbe<TRecord> : MetricProbe<TRecord>
             table.Acquire();
             _acquired++;
         }
-        return ValueTask.FromResult<string?>("procfs");
+        // A probe with tables of several sources has the files of one of them.
+        return ValueTask.FromResult<string?>(_tables.Select(static t => t.Describe()).Distinct().Count() == 1 ? _tables[0].Describe() : NetTable.FileSource);
     }
 
     /// <inheritdoc />

@@ -10,13 +10,21 @@ public sealed class ProcNet : IDisposable
 
     /// <summary>Makes the shared sources; nothing is opened before a probe starts.</summary>
     public ProcNet(ProcNamespaceSource namespaces, IOptions<ProcfsOptions>? options = null)
+        : this(namespaces, options, [])
+    {
+    }
+
+    /// <summary>As the public constructor, with faster sources of what is in the tables of counters.</summary>
+    internal ProcNet(ProcNamespaceSource namespaces, IOptions<ProcfsOptions>? options, IEnumerable<INetTableSource> sources)
     {
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
         Options = options?.Value ?? new ProcfsOptions();
-        Snmp = new NetTable(namespaces, "snmp", new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns), IPv4);
-        Netstat = new NetTable(namespaces, "netstat", new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns, MptcpRecord.Columns));
-        Snmp6 = new NetTable(namespaces, "snmp6", new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6), IPv6);
+        var counters = new NetTableGroup(namespaces, sources);
+        Snmp = new NetTable(namespaces, "snmp", new SnmpLayout(TcpRecord.Columns, UdpRecord.Columns, IpRecord.Columns, IcmpRecord.Columns), IPv4, counters);
+        Netstat = new NetTable(namespaces, "netstat", new SnmpLayout(TcpExtRecord.Columns, IpRecord.ExtendedColumns), null, counters);
+        Snmp6 = new NetTable(namespaces, "snmp6", new Snmp6Layout(UdpRecord.Columns6, IpRecord.Columns6, IcmpRecord.Columns6), IPv6, counters);
+        Mptcp = new NetTable(namespaces, "netstat", new SnmpLayout(MptcpRecord.Columns));
         Sockstat = new NetTable(namespaces, "sockstat", new SockstatLayout(SockRecord.Columns, SockRecord.NodeColumns));
         Sockstat6 = new NetTable(namespaces, "sockstat6", new SockstatLayout(SockRecord.Columns6));
         Processes = new ProcProcesses(namespaces);
@@ -31,8 +39,11 @@ public sealed class ProcNet : IDisposable
     /// <summary><c>/proc/net/snmp</c>: IPv4, ICMP, TCP and UDP counters.</summary>
     internal NetTable Snmp { get; }
 
-    /// <summary><c>/proc/net/netstat</c>: extended TCP, IP and MPTCP counters.</summary>
+    /// <summary><c>/proc/net/netstat</c>: extended TCP and IP counters.</summary>
     internal NetTable Netstat { get; }
+
+    /// <summary>The same file for its MPTCP counters, which only few want and no faster source has.</summary>
+    internal NetTable Mptcp { get; }
 
     /// <summary><c>/proc/net/snmp6</c>: IPv6, ICMPv6 and UDP over IPv6 counters.</summary>
     internal NetTable Snmp6 { get; }
@@ -68,6 +79,7 @@ public sealed class ProcNet : IDisposable
         Snmp.Dispose();
         Netstat.Dispose();
         Snmp6.Dispose();
+        Mptcp.Dispose();
         Sockstat.Dispose();
         Sockstat6.Dispose();
         IpvsStats.Dispose();

@@ -44,6 +44,19 @@ internal sealed class Snmp6Layout : ITableLayout
 
     public IReadOnlyList<string> OthersOf(ColumnSet columns) => [];
 
+    public IEnumerable<TableColumn> Columns
+    {
+        get
+        {
+            foreach (Line line in _order)
+            {
+                int set = _offsets.Length - 1;
+                while (line.Slot != Unwanted && line.Slot < _offsets[set]) set--;
+                if (line.Slot != Unwanted) yield return new TableColumn(_sets[set].Section, _sets[set].Columns[line.Slot - _offsets[set]], line.Slot);
+            }
+        }
+    }
+
     public bool TryParse(ReadOnlySpan<byte> text, Span<Reading> slots, out ParseFault fault)
     {
         slots.Clear();

@@ -15,11 +15,17 @@ internal interface ITableLayout
     /// <summary>The kernel's names in a set's slots for others, as far as given out.</summary>
     IReadOnlyList<string> OthersOf(ColumnSet columns);
 
+    /// <summary>Every column that has a slot and was in a text so far.</summary>
+    IEnumerable<TableColumn> Columns => [];
+
     /// <summary>
     /// Fills <paramref name="slots"/>; columns the text does not have stay absent. On a fault no slot is to be used.
     /// </summary>
     bool TryParse(ReadOnlySpan<byte> text, Span<Reading> slots, out ParseFault fault);
 }
+
+/// <summary>A column of a table: the section and name the kernel gives it, and where its number goes.</summary>
+internal readonly record struct TableColumn(string Section, string Name, int Slot);
 
 /// <summary>
 /// <c>/proc/net/snmp</c> and <c>/proc/net/netstat</c> (net/ipv4/proc.c): pairs of lines, <c>Tcp: names</c> and
@@ -50,6 +56,8 @@ internal sealed class SnmpLayout : ITableLayout
     public int OffsetOf(ColumnSet columns) => Find(columns).Offset;
 
     public IReadOnlyList<string> OthersOf(ColumnSet columns) => Find(columns).OtherNames;
+
+    public IEnumerable<TableColumn> Columns => _wanted.SelectMany(static s => s.Named);
 
     public bool TryParse(ReadOnlySpan<byte> text, Span<Reading> slots, out ParseFault fault)
     {
@@ -196,6 +204,9 @@ internal sealed class SnmpLayout : ITableLayout
 
         internal IReadOnlyList<string> OtherNames => _others;
 
+        /// <summary>The columns that have a slot of their own.</summary>
+        internal IReadOnlyList<TableColumn> Named { get; private set; } = [];
+
         internal bool TryLearn(ReadOnlySpan<byte> header, ushort unwantedSlot)
         {
             if (set is null)
@@ -204,6 +215,7 @@ internal sealed class SnmpLayout : ITableLayout
                 return true;
             }
             var slots = new List<ushort>();
+            var named = new List<TableColumn>();
             ReadOnlySpan<byte> columns = header[name.Length..^1];
             while (!columns.IsEmpty)
             {
@@ -213,10 +225,13 @@ internal sealed class SnmpLayout : ITableLayout
                 ReadOnlySpan<byte> column = end < 0 ? columns : columns[..end];
                 columns = end < 0 ? default : columns[end..];
                 if (column.IsEmpty) return false;
-                slots.Add(SlotOf(column, unwantedSlot));
+                ushort slot = SlotOf(column, unwantedSlot);
+                slots.Add(slot);
+                if (slot != unwantedSlot) named.Add(new TableColumn(set.Section, KernelText.Decode(column), slot));
             }
             Header = header.ToArray();
             Slots = [.. slots];
+            Named = named;
             return true;
         }
 

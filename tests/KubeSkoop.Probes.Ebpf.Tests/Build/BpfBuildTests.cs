@@ -31,7 +31,7 @@ public sealed class BpfBuildTests : IDisposable
             string text = Encoding.Latin1.GetString(bytes);
             Assert.Contains(".BTF\0", text, StringComparison.Ordinal);
             Assert.Contains(".BTF.ext\0", text, StringComparison.Ordinal);
-            Assert.Contains("\0bpf/include/kubeskoop/flow.h\0", text, StringComparison.Ordinal);
+            Assert.Contains("\0bpf/include/kubeskoop/", text, StringComparison.Ordinal);
             Assert.DoesNotContain(".debug_", text, StringComparison.Ordinal);
             if (Machine.Lacks(Needs.Sources) is null) Assert.DoesNotContain(Repository.Root, text, StringComparison.Ordinal);
         }

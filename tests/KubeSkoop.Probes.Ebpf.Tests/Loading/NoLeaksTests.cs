@@ -1,5 +1,8 @@
 using System.Net;
+using KubeSkoop.Probes.Ebpf.Sources;
 using KubeSkoop.Probes.Ebpf.Tests.Live;
+using KubeSkoop.Probes.Netlink;
+using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
 
@@ -36,6 +39,39 @@ public sealed class NoLeaksTests
         Assert.All(ours, id => Assert.Contains(id, there)); // so the next look would see them
         await probe.StopAsync();
         await Eventually.TrueAsync(async () => !(await IdsOfTheKernelAsync()).Intersect(ours).Any(), "programs, maps and links to go");
+    }
+
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
+    public async Task Sources_that_start_and_stop_with_their_probes_leave_nothing()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        using var namespaces = new ProcNamespaceSource();
+        using var net = new ProcNet(namespaces, null, [new MibSource(new EbpfPrograms(namespaces))]);
+        var tcp = new TcpProbe(net);
+        var ip = new IpProbe(net);
+        using var sockets = new NetlinkSockets(namespaces);
+        var summary = new TcpSummaryProbe(sockets, net, null, null, [new TcpSocketSource(new EbpfPrograms(namespaces))]);
+        for (int i = 0; i < 3; i++) await CycleAsync();
+        int before = KernelObjects();
+        for (int i = 0; i < 20; i++) await CycleAsync();
+        await Eventually.TrueAsync(() => KernelObjects() <= before, "descriptors to be closed"); // those of threads that end, too
+        Assert.Empty(Ids());
+
+        async Task CycleAsync()
+        {
+            await tcp.StartAsync();
+            await ip.StartAsync();
+            Assert.Equal("bpf", tcp.Status.Source);
+            Assert.True(tcp.Sample().Count > 1 && ip.Sample().Count > 1);
+            await tcp.StopAsync();
+            Assert.True(ip.Sample().Count > 1); // the source goes with the last
+            Assert.NotEmpty(Ids());
+            await ip.StopAsync();
+            await summary.StartAsync();
+            Assert.Equal("bpf", summary.Status.Source);
+            Assert.True(summary.Sample().Count > 1);
+            await summary.StopAsync();
+        }
     }
 
     // fdinfo of programs, maps and links has lines such as "prog_id:	17".

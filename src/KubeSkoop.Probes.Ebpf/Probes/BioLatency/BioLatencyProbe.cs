@@ -12,6 +12,7 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
 {
     internal const string DiskAttribute = "system.device";
     internal const string OperationAttribute = "disk.io.operation";
+    private const string FlushSequence = "__RQF_FLUSH_SEQ"; // include/linux/blk-mq.h, 6.12 and later
 
     private DiskCounts? _counts;
     private BioLatencySettings* _settings;
@@ -86,7 +87,7 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
     {
         _counts = new DiskCounts(loaded.Map("disks"), Clock);
         _settings = loaded.Data<BioLatencySettings>(".data.biolatency");
-        if (Programs.Features.Btf?.Enumerator("__RQF_FLUSH_SEQ") is { } bit and >= 0 and < 32) _settings->FlushSequence = 1u << (int)bit;
+        if (Programs.Features.Btf?.EnumerationWith(FlushSequence)?[FlushSequence] is { } bit and >= 0 and < 32) _settings->FlushSequence = 1u << (int)bit;
     }
 
     private protected override void Unloading()

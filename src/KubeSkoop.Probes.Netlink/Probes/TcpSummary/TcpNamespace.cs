@@ -50,6 +50,7 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
     private long _lookedAt;
     private bool _looked;
     private bool _counted;
+    private ulong _cookie;
     private SampleSubject? _listenerSubject;
     private Endpoint _listenerNamed;
 
@@ -176,6 +177,23 @@ internal sealed class TcpNamespace(NetworkNamespace ns, NetFile devices) : IDisp
         _listedAt = began;
         LastCost = cost;
         IsListed = true;
+    }
+
+    /// <summary>Takes what a source saw of all its sockets, which is as good as a listing; false when they are another namespace's, which has its number by now.</summary>
+    internal bool TryTake(in TcpSums sums, long now)
+    {
+        if (_cookie == 0) _cookie = sums.Cookie;
+        if (sums.Cookie != 0 && sums.Cookie != _cookie) return false;
+        Listeners = sums.Listeners;
+        Now = new TcpCounters(sums.Sockets + sums.Listeners.Count, sums.TimeWait + sums.Connections.ClosedFinWait2, 0, 0, 0, 0, 0, 0);
+        _tally = sums.Connections;
+        _listedAt = now;
+        IsListed = IsKnown = true;
+        // Should listings take over, they begin anew.
+        _looked = _counted = false;
+        _atListing = default;
+        ForgetDevices();
+        return true;
     }
 
     /// <summary>Of the remainders the counters count, those that are in TIME_WAIT as far as is known.</summary>

@@ -1,6 +1,7 @@
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Interop;
 using Microsoft.Extensions.Options;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Netlink;
 
@@ -35,11 +36,15 @@ namespace KubeSkoop.Probes.Netlink;
 /// <see cref="TcpSummaryOptions.Budget"/> bounds the time of all listings of a sample. The namespace whose numbers are oldest comes first, and is
 /// listed whatever the budget, so each gets its turn. <see cref="TcpSummaryRecord.Age"/> tells how old each namespace's numbers are.
 /// </para>
+/// <para>
+/// None of this is needed where a source sees all sockets of the machine at once (BPF, with the package KubeSkoop.Probes.Ebpf): then all numbers are as of the sample.
+/// </para>
 /// </remarks>
 public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurableProbe<TcpSummaryOptions>
 {
     internal const string CongestionControlAttribute = "tcp.congestion_control";
     internal const string AddressAttribute = "network.local.address";
+    internal const string ListingSource = "sock_diag, procfs counters";
     internal const string PortAttribute = "network.local.port";
 
     // About 20 microseconds each. A thousand that are found at once grow old at once.
@@ -61,11 +66,20 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     private ulong _listings;
     private long _listingTime;
     private int _acquired;
+    private readonly ITcpSocketSource[] _sources;
+    private ITcpSocketSource? _source;
 
     /// <summary>Makes a stopped probe on shared sources.</summary>
     public TcpSummaryProbe(NetlinkSockets sockets, ProcNet net, IOptions<TcpSummaryOptions>? options = null, TimeProvider? clock = null)
+        : this(sockets, net, options, clock, [])
+    {
+    }
+
+    /// <summary>As the public constructor, with faster sources of what listings without Info tell.</summary>
+    internal TcpSummaryProbe(NetlinkSockets sockets, ProcNet net, IOptions<TcpSummaryOptions>? options, TimeProvider? clock, IEnumerable<ITcpSocketSource> sources)
         : base(About, clock)
     {
+        _sources = [.. sources];
         ArgumentNullException.ThrowIfNull(sockets);
         ArgumentNullException.ThrowIfNull(net);
         _table = sockets.SocketDiagnostics;
@@ -103,6 +117,7 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         [
             "NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK: struct inet_diag_msg; with Info also INET_DIAG_INFO and INET_DIAG_CONG",
             "/proc/<pid>/net/sockstat, sockstat6, dev and snmp, to tell where listing connections is worth it",
+            "with the eBPF package instead: the kernel's tables of TCP sockets (struct inet_hashinfo), walked by a BPF program",
         ],
         Requirements =
         [
@@ -129,7 +144,9 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         [
             "Connections are listed only where counters say that there are any and that something happened; kubeskoop.tcpsummary.age tells how old the numbers are.",
             "A row without a namespace tells how the probe gets on: listings, their time, and namespaces that wait for their turn.",
-            "Handshakes in a namespace without any connection show once the answer to their SYN has been repeated, after a second.",
+            "With the package KubeSkoop.Probes.Ebpf all sockets of the machine are seen in one pass, and no number has an age. It needs Linux 5.19 or later with BTF, CAP_BPF and CAP_PERFMON; with Info, sock_diag is asked all the same. The probe's status says which source it has, and why not the other.",
+            "When namespaces have tables of their own (sysctl net.ipv4.tcp_child_ehash_entries), sock_diag is asked.",
+            "By sock_diag, handshakes in a namespace without any connection show once the answer to their SYN has been repeated, after a second.",
             "A FIN or SYN counts as one byte of a queue, as in ss. Bound sockets that neither listen nor connect are in no state and are left out.",
             "retransmits, cwnd_limited, rwnd_limited and sndbuf_limited are sums over the connections there are now; they shrink when connections end.",
         ],
@@ -228,7 +245,58 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         _acquired = 3;
         _table.Acquire();
         _acquired = 4;
-        return ValueTask.FromResult<string?>("sock_diag, procfs counters");
+        string? refusal = Options.Info && _sources.Length > 0 ? $"{_sources[0].Name}: {nameof(Options.Info)} is asked for, which only sock_diag has" : null;
+        for (int i = 0; i < _sources.Length && !Options.Info; i++)
+        {
+            string? why = _sources[i].TryStart();
+            if (why is null && Compare(_sources[i]) is { } difference)
+            {
+                _sources[i].Stop();
+                why = difference;
+            }
+            if (why is null)
+            {
+                _source = _sources[i];
+                return ValueTask.FromResult<string?>(_source.Name);
+            }
+            refusal ??= $"{_sources[i].Name}: {why}";
+        }
+        return ValueTask.FromResult<string?>(refusal is null ? ListingSource : $"{ListingSource} ({refusal})");
+    }
+
+    /// <summary>Holds a source against listings of the own namespace before and after, so that none is used that sees other sockets. What agrees once agrees: connections come and go meanwhile.</summary>
+    private string? Compare(ITcpSocketSource source)
+    {
+        const int Attempts = 5;
+        using NetlinkSocket? socket = NetlinkSocket.TryOpen(NetlinkProtocol.SocketDiagnostics, _settings, out Errno error);
+        if (socket is null) return NetlinkError.Describe(error);
+        using SafeFileHandle proc = Libc.Open(Libc.AtCurrentDirectory, "/proc\0"u8, Libc.OpenDirectory, out _);
+        uint inode = ProcNamespaceSource.ReadNamespaceLink(proc, "thread-self/ns/net\0"u8, out error);
+        byte[] request = SocketDiagnostics.Request(SocketDiagnostics.Connections, info: false);
+        var buffer = new NetlinkBuffer();
+        uint agreed = 0;
+        for (int attempt = 0; attempt < Attempts; attempt++)
+        {
+            TcpSums before = List(), ours = source.TryCollect(uint.MaxValue) ? source.Get(inode) : default, after = List();
+            for (int state = 0; state < 16; state++)
+            {
+                uint first = before.Connections.States[state], last = after.Connections.States[state], mine = ours.Connections.States[state];
+                if (Math.Min(first, last) <= mine && mine <= Math.Max(first, last)) agreed |= 1u << state;
+            }
+            if (ours.Listeners.Count == before.Listeners.Count && ours.Listeners.Limit == before.Listeners.Limit) agreed |= 1u << 16;
+            if (agreed == (1u << 17) - 1) return null;
+        }
+        return "it sees other sockets than sock_diag does in the own namespace";
+
+        TcpSums List()
+        {
+            var sums = new TcpSums();
+            var listeners = new ListenerVisitor(ref sums.Listeners);
+            _ = socket.Dump(buffer, _listenersRequest, ref listeners);
+            var connections = new ConnectionVisitor(ref sums.Connections, uint.MaxValue, info: false);
+            _ = socket.Dump(buffer, request, ref connections);
+            return sums;
+        }
     }
 
     /// <inheritdoc />
@@ -236,6 +304,8 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
     {
         lock (_gate)
         {
+            _source?.Stop();
+            _source = null;
             if (_acquired > 3) _table.Release();
             if (_acquired > 2) _net.Snmp.Release();
             if (_acquired > 1) _net.Sockstat6.Release();
@@ -254,15 +324,17 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         {
             IReadOnlyList<NetworkNamespace> snapshot = _net.Namespaces.Current;
             ReadOnlySpan<TcpNamespace> namespaces = _namespaces.For(snapshot);
-            Count(snapshot, namespaces, batch);
-            int postponed;
-            long now;
-            lock (_table.Gate)
+            int postponed = 0;
+            if (!TryCollect(namespaces, batch, out long now))
             {
-                ReadOnlySpan<NamespaceSocket> sockets = _table.Of(snapshot);
-                now = Clock.GetTimestamp();
-                int due = Look(namespaces, sockets, now, batch);
-                postponed = List(namespaces, sockets, due, now, batch);
+                Count(snapshot, namespaces, batch);
+                lock (_table.Gate)
+                {
+                    ReadOnlySpan<NamespaceSocket> sockets = _table.Of(snapshot);
+                    now = Clock.GetTimestamp();
+                    int due = Look(namespaces, sockets, now, batch);
+                    postponed = List(namespaces, sockets, due, now, batch);
+                }
             }
             foreach (TcpNamespace ns in namespaces)
                 if (ns.IsKnown) Publish(ns, now, batch);
@@ -271,6 +343,20 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
             node.Listings = _listings;
             node.ListingTime = (ulong)(_listingTime / (Clock.TimestampFrequency / 1e6));
         }
+    }
+
+    /// <summary>Takes the sums of all namespaces from the source, if there is one and it has seen everything.</summary>
+    private bool TryCollect(ReadOnlySpan<TcpNamespace> namespaces, SampleBatch<TcpSummaryRecord> batch, out long now)
+    {
+        now = Clock.GetTimestamp();
+        if (_source?.TryCollect((uint)Options.QueueThreshold) != true) return false;
+        foreach (TcpNamespace ns in namespaces)
+        {
+            if (ns.TryTake(_source.Get(ns.Namespace.Inode), now)) continue;
+            ns.IsKnown = false;
+            batch.Skip(SkipReason.Vanished);
+        }
+        return true;
     }
 
     /// <summary>Reads the counters of every namespace.</summary>

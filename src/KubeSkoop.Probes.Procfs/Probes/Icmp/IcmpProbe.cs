@@ -18,7 +18,12 @@ public sealed class IcmpProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
             "Path MTU trouble (packet too big, fragmentation needed).",
             "Neighbour discovery storms.",
         ],
-        KernelSources = ["/proc/<pid>/net/snmp, section Icmp:", "/proc/<pid>/net/snmp6, lines Icmp6..."],
+        KernelSources =
+        [
+            "/proc/<pid>/net/snmp, section Icmp:",
+            "/proc/<pid>/net/snmp6, lines Icmp6...",
+            NetTable.KernelSource,
+        ],
         Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
         Attributes = [new(AttributeNames.NetworkType, "ipv4 or ipv6")],
         Metrics = IcmpRecord.Metrics.Describe(),
@@ -26,6 +31,7 @@ public sealed class IcmpProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
         [
             "A metric whose message one IP version lacks has no row for that version.",
             "Upstream has no such probe.",
+            NetTable.SourceNote,
         ],
     };
 

@@ -22,11 +22,16 @@ public sealed class IpProbe(ProcNet net, TimeProvider? clock = null) : NetTableP
             "/proc/<pid>/net/snmp, section Ip:",
             "/proc/<pid>/net/netstat, section IpExt:",
             "/proc/<pid>/net/snmp6, lines Ip6...",
+            NetTable.KernelSource,
         ],
         Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
         Attributes = [new(AttributeNames.NetworkType, "ipv4 or ipv6")],
         Metrics = IpRecord.Metrics.Describe(),
-        Notes = ["Upstream's names carry the IPv4 rows, as upstream does."],
+        Notes =
+        [
+            "Upstream's names carry the IPv4 rows, as upstream does.",
+            NetTable.SourceNote,
+        ],
     };
 
     /// <inheritdoc />

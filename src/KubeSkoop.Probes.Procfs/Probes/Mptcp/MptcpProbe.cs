@@ -2,10 +2,10 @@ namespace KubeSkoop.Probes.Procfs;
 
 /// <summary>Every Multipath TCP counter of the running kernel per network namespace, from <c>/proc/net/netstat</c>.</summary>
 /// <remarks>Makes a stopped probe that shares its sources with the other probes of the package.</remarks>
-public sealed class MptcpProbe(ProcNet net, TimeProvider? clock = null) : NetTableProbe<MptcpRecord>(About, clock, net.Netstat)
+public sealed class MptcpProbe(ProcNet net, TimeProvider? clock = null) : NetTableProbe<MptcpRecord>(About, clock, net.Mptcp)
 {
-    private readonly NetTable _netstat = net.Netstat;
-    private readonly int _offset = net.Netstat.Layout.OffsetOf(MptcpRecord.Columns);
+    private readonly NetTable _table = net.Mptcp;
+    private readonly int _offset = net.Mptcp.Layout.OffsetOf(MptcpRecord.Columns);
     private MetricTable<MptcpRecord> _metrics = MptcpRecord.Metrics;
 
     /// <summary>What the probe is.</summary>
@@ -34,7 +34,7 @@ public sealed class MptcpProbe(ProcNet net, TimeProvider? clock = null) : NetTab
     public override MetricTable<MptcpRecord> Metrics => _metrics;
 
     /// <summary>The names of the record's columns, in order, as far as the running kernel has shown them.</summary>
-    public IReadOnlyList<string> Columns => _netstat.Layout.OthersOf(MptcpRecord.Columns);
+    public IReadOnlyList<string> Columns => _table.Layout.OthersOf(MptcpRecord.Columns);
 
     /// <summary>A started probe with sources of its own, for programs without a container.</summary>
     public static Task<MptcpProbe> StartNewAsync(ProcfsOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -42,11 +42,11 @@ public sealed class MptcpProbe(ProcNet net, TimeProvider? clock = null) : NetTab
 
     private protected override void ReadTables(SampleBatch<MptcpRecord> batch)
     {
-        lock (_netstat.Gate)
+        lock (_table.Gate)
         {
-            foreach (NetTableRow row in _netstat.Rows)
+            foreach (NetTableRow row in _table.Rows)
             {
-                if (!_netstat.TryRead(row, batch, out ReadOnlySpan<Reading> slots)) continue;
+                if (!_table.TryRead(row, batch, out ReadOnlySpan<Reading> slots)) continue;
                 if (Columns.Count == 0) continue; // a kernel without MPTCP
                 RecordColumns.Fill(ref batch.Add(row.Namespace.Subject), slots, _offset, MptcpRecord.Columns);
             }

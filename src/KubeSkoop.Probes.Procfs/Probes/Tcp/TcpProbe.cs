@@ -20,9 +20,14 @@ public sealed class TcpProbe(ProcNet net, TimeProvider? clock = null) : NetTable
             "Latency caused by retransmission.",
             "Load that is spread unevenly.",
         ],
-        KernelSources = ["/proc/<pid>/net/snmp, section Tcp: (IPv4 and IPv6 together)"],
+        KernelSources =
+        [
+            "/proc/<pid>/net/snmp, section Tcp: (IPv4 and IPv6 together)",
+            NetTable.KernelSource,
+        ],
         Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
         Metrics = TcpRecord.Metrics.Describe(),
+        Notes = [NetTable.SourceNote],
     };
 
     /// <inheritdoc />

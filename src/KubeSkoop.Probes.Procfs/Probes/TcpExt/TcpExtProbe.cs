@@ -23,13 +23,18 @@ public sealed class TcpExtProbe(ProcNet net, TimeProvider? clock = null) : NetTa
             "Applications that read too slowly (zero windows).",
             "TCP memory pressure.",
         ],
-        KernelSources = ["/proc/<pid>/net/netstat, section TcpExt:"],
+        KernelSources =
+        [
+            "/proc/<pid>/net/netstat, section TcpExt:",
+            NetTable.KernelSource,
+        ],
         Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
         Metrics = TcpExtRecord.Metrics.Describe(),
         Notes =
         [
             "Columns of the running kernel that are not listed here are published too, as kubeskoop.tcpext.<the kernel's name>.",
             "A column the running kernel lacks has no series: absent is not zero.",
+            NetTable.SourceNote,
         ],
     };
 

@@ -17,11 +17,20 @@ public sealed class UdpProbe(ProcNet net, TimeProvider? clock = null) : NetTable
             "Datagrams for a port nobody listens on.",
             "UDP memory used up.",
         ],
-        KernelSources = ["/proc/<pid>/net/snmp, section Udp:", "/proc/<pid>/net/snmp6, lines Udp6..."],
+        KernelSources =
+        [
+            "/proc/<pid>/net/snmp, section Udp:",
+            "/proc/<pid>/net/snmp6, lines Udp6...",
+            NetTable.KernelSource,
+        ],
         Requirements = ["CAP_SYS_PTRACE to see the namespaces of other users' processes."],
         Attributes = [new(AttributeNames.NetworkType, "ipv4 or ipv6")],
         Metrics = UdpRecord.Metrics.Describe(),
-        Notes = ["Upstream's names carry the IPv4 rows, as upstream does."],
+        Notes =
+        [
+            "Upstream's names carry the IPv4 rows, as upstream does.",
+            NetTable.SourceNote,
+        ],
     };
 
     /// <inheritdoc />

@@ -12,7 +12,7 @@ internal sealed class LiveSummary : IAsyncDisposable
     private readonly NetlinkSockets _sockets;
     private readonly SampleBatch<TcpSummaryRecord> _batch = new();
 
-    private LiveSummary(TcpSummaryOptions? options, TimeProvider? clock, TestNamespace[] namespaces)
+    private LiveSummary(TcpSummaryOptions? options, TimeProvider? clock, TestNamespace[] namespaces, Func<ProcNamespaceSource, ITcpSocketSource>? source)
     {
         // A /proc with a process of each namespace, so that other tests' namespaces are not in sight.
         foreach (TestNamespace ns in namespaces) Show(ns.ProcessId);
@@ -22,7 +22,7 @@ internal sealed class LiveSummary : IAsyncDisposable
         Namespaces = new ProcNamespaceSource(wrapped);
         _net = new ProcNet(Namespaces, wrapped);
         _sockets = new NetlinkSockets(Namespaces, Settings);
-        Probe = new TcpSummaryProbe(_sockets, _net, Options.Create(options ?? new TcpSummaryOptions()), clock);
+        Probe = new TcpSummaryProbe(_sockets, _net, Options.Create(options ?? new TcpSummaryOptions()), clock, source is null ? [] : [source(Namespaces)]);
     }
 
     internal ProcNamespaceSource Namespaces { get; }
@@ -34,9 +34,12 @@ internal sealed class LiveSummary : IAsyncDisposable
     /// <summary>The rows of the last sample that are missing.</summary>
     internal SampleSkips Skips => _batch.Skips;
 
-    internal static async Task<LiveSummary> StartAsync(TcpSummaryOptions? options, TimeProvider? clock, params TestNamespace[] namespaces)
+    internal static Task<LiveSummary> StartAsync(TcpSummaryOptions? options, TimeProvider? clock, params TestNamespace[] namespaces) => StartAsync(options, clock, null, namespaces);
+
+    /// <summary>The probe with a faster source.</summary>
+    internal static async Task<LiveSummary> StartAsync(TcpSummaryOptions? options, TimeProvider? clock, Func<ProcNamespaceSource, ITcpSocketSource>? source, params TestNamespace[] namespaces)
     {
-        var live = new LiveSummary(options, clock, namespaces);
+        var live = new LiveSummary(options, clock, namespaces, source);
         await live.Probe.StartAsync();
         Assert.Equal(namespaces.Select(static n => n.Inode).Order(), live.Namespaces.Current.Select(static n => n.Inode).Order());
         return live;
@@ -83,10 +86,11 @@ internal sealed class LiveSummary : IAsyncDisposable
             },
             "the namespace to be quiet");
         return (ours, theirs);
-
-        static MetricValue[] Values(TcpSummaryRecord record) =>
-            [.. TcpSummaryRecord.Metrics.Where(static m => m.Read is not null && m.Name != "kubeskoop.tcpsummary.age").Select(m => m.Read!(in record))];
     }
+
+    /// <summary>Everything in a namespace's row but its age.</summary>
+    internal static MetricValue[] Values(TcpSummaryRecord record) =>
+        [.. TcpSummaryRecord.Metrics.Where(static m => m.Read is not null && m.Name != "kubeskoop.tcpsummary.age").Select(m => m.Read!(in record))];
 
     /// <summary>The node's row in the last sample.</summary>
     internal TcpSummaryRecord LastNode() => Assert.Single(Rows(static r => r.Namespace is null)).Value;

@@ -304,7 +304,7 @@ public sealed class TcpSummaryLiveTests
         Assert.Equal(0, live.Skips.Denied + live.Skips.Malformed);
     }
 
-    private static void AssertEqual(SsSocket[] theirs, in TcpSummaryRecord ours)
+    internal static void AssertEqual(SsSocket[] theirs, in TcpSummaryRecord ours)
     {
         foreach (var (state, count) in new (string, Reading)[]
         {
