@@ -24,7 +24,9 @@ public static class OnCpu
             {
                 done.SetException(e);
             }
-        }) { Name = name, IsBackground = true };
+        });
+        thread.Name = name;
+        thread.IsBackground = true;
         thread.Start();
         return done.Task;
     }
