@@ -3,10 +3,16 @@ namespace KubeSkoop.Probes.Ebpf;
 /// <summary>What every BPF probe's settings mean, for the docs.</summary>
 internal static class EbpfOptionDescriptions
 {
+    internal static IReadOnlyList<OptionDescriptor> OfEvents { get; } =
+    [
+        new(nameof(EbpfEventOptions.EventsPerSecond), "number", "100", "Events per second and CPU that the kernel may send, on average; what is beyond is counted as suppressed. 0: no limit."),
+        new(nameof(EbpfEventOptions.EventBurst), "number", "200", "Events a CPU may send at once."),
+    ];
+
+    /// <summary>Those, and what every probe's settings mean that tells namespaces apart.</summary>
     internal static IReadOnlyList<OptionDescriptor> OfProbe { get; } =
     [
-        new(nameof(EbpfProbeOptions.EventsPerSecond), "number", "100", "Events per second and CPU that the kernel may send, on average; what is beyond is counted as suppressed. 0: no limit."),
-        new(nameof(EbpfProbeOptions.EventBurst), "number", "200", "Events a CPU may send at once."),
+        .. OfEvents,
         new(nameof(EbpfProbeOptions.NetworkNamespaces), "list of numbers", "", "Inodes of the only network namespaces to look at."),
     ];
 }

@@ -56,12 +56,10 @@ public sealed class EbpfOptions : ProbeOptions
 }
 
 /// <summary>Settings of a BPF probe that sends events. They lie in memory its programs read, so they can be changed while it runs.</summary>
-public abstract class EbpfProbeOptions : ProbeOptions
+public abstract class EbpfEventOptions : ProbeOptions
 {
-    private readonly string _section;
-
     /// <summary>Settings kept in a section.</summary>
-    private protected EbpfProbeOptions(string section) => _section = section;
+    private protected EbpfEventOptions(string section) => Section = section;
 
     /// <summary>Events per second and CPU that the kernel may send, on average; what is beyond is counted as suppressed. 0: no limit. Default: 100.</summary>
     public int EventsPerSecond { get; set; } = 100;
@@ -69,22 +67,41 @@ public abstract class EbpfProbeOptions : ProbeOptions
     /// <summary>Events a CPU may send at once. Default: 200.</summary>
     public int EventBurst { get; set; } = 200;
 
-    /// <summary>
-    /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
-    /// </summary>
-    public IList<uint> NetworkNamespaces { get; } = [];
+    /// <summary>Where they are kept, for messages.</summary>
+    private protected string Section { get; }
 
     /// <summary>A message when a threshold is none.</summary>
     private protected IEnumerable<string> CheckThreshold(string name, TimeSpan value)
     {
-        if (value < TimeSpan.Zero || value > TimeSpan.FromHours(1)) yield return $"{_section}:{name} is {value}; it must lie between 00:00:00 and 01:00:00.";
+        if (value < TimeSpan.Zero || value > TimeSpan.FromHours(1)) yield return $"{Section}:{name} is {value}; it must lie between 00:00:00 and 01:00:00.";
     }
 
     /// <inheritdoc />
     public override IEnumerable<string> Validate()
     {
-        if (EventsPerSecond is < 0 or > 10_000_000) yield return $"{_section}:{nameof(EventsPerSecond)} is {EventsPerSecond}; it must lie between 0 and 10000000.";
-        if (EventBurst is < 1 or > 1_000_000) yield return $"{_section}:{nameof(EventBurst)} is {EventBurst}; it must lie between 1 and 1000000.";
-        if (NetworkNamespaces.Count > 4096) yield return $"{_section}:{nameof(NetworkNamespaces)} has {NetworkNamespaces.Count} entries; it must have at most 4096.";
+        if (EventsPerSecond is < 0 or > 10_000_000) yield return $"{Section}:{nameof(EventsPerSecond)} is {EventsPerSecond}; it must lie between 0 and 10000000.";
+        if (EventBurst is < 1 or > 1_000_000) yield return $"{Section}:{nameof(EventBurst)} is {EventBurst}; it must lie between 1 and 1000000.";
+    }
+}
+
+/// <summary>Settings of a BPF probe whose numbers and events are about network namespaces.</summary>
+public abstract class EbpfProbeOptions : EbpfEventOptions
+{
+    /// <summary>Settings kept in a section.</summary>
+    private protected EbpfProbeOptions(string section)
+        : base(section)
+    {
+    }
+
+    /// <summary>
+    /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
+    /// </summary>
+    public IList<uint> NetworkNamespaces { get; } = [];
+
+    /// <inheritdoc />
+    public override IEnumerable<string> Validate()
+    {
+        foreach (string mistake in base.Validate()) yield return mistake;
+        if (NetworkNamespaces.Count > 4096) yield return $"{Section}:{nameof(NetworkNamespaces)} has {NetworkNamespaces.Count} entries; it must have at most 4096.";
     }
 }

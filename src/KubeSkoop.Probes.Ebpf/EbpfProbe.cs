@@ -17,7 +17,7 @@ namespace KubeSkoop.Probes.Ebpf;
 public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventProbe<TRecord, TEvent>, IConfigurableProbe<TOptions>, IKernelProgramProbe, IHasPrograms
     where TRecord : struct
     where TEvent : ProbeEvent
-    where TOptions : EbpfProbeOptions, new()
+    where TOptions : EbpfEventOptions, new()
 {
     private readonly Lock _programsGate = new();
     private readonly RingSink _sink;
@@ -54,6 +54,9 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <summary>What the BPF probes share.</summary>
     private protected EbpfPrograms Programs { get; }
 
+    /// <summary>The network namespaces to look at, none for all; <see langword="null"/> for a probe that does not tell them apart.</summary>
+    private IList<uint>? Namespaces => (Options as EbpfProbeOptions)?.NetworkNamespaces;
+
     /// <summary>What the programs need to see, and the ways to it.</summary>
     private protected abstract IReadOnlyList<Hook> Hooks { get; }
 
@@ -83,9 +86,9 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <inheritdoc />
     protected sealed override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
-        _lease = Programs.Namespaces.Acquire();
+        if (Namespaces is not null) _lease = Programs.Namespaces.Acquire();
         BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, Programs.Features, Programs.Options,
-            [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Sizes]);
+            [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Namespaces is null ? [("namespaces", 1u)] : Array.Empty<(string, uint)>(), .. Sizes]);
         lock (_programsGate)
         {
             _object = loaded;
@@ -154,7 +157,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <summary>Notes in a sample what could not be understood, and namespaces that cannot be seen.</summary>
     private protected void NoteProblems(SampleBatch<TRecord> batch)
     {
-        if (Programs.Namespaces.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
+        if (Namespaces is not null && Programs.Namespaces.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
         long malformed = Volatile.Read(ref _malformed) + (_ring?.Malformed ?? 0);
         for (; _malformedReported < malformed; _malformedReported++) batch.Skip(SkipReason.Malformed, "a record of the ring buffer could not be understood");
     }
@@ -194,9 +197,10 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
 
     private void Filter()
     {
+        if (Namespaces is not { } wanted) return;
         int namespaces = Libbpf.MapDescriptor(_object!.Map("namespaces"));
-        if (Options.NetworkNamespaces.Count == 0) _settings->Filter = 0;
-        foreach (uint inode in Options.NetworkNamespaces)
+        if (wanted.Count == 0) _settings->Filter = 0;
+        foreach (uint inode in wanted)
         {
             uint key = inode;
             byte value = 1;
@@ -204,8 +208,8 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
                 throw new IOException($"The namespaces to look at cannot be told to the kernel: {Errors.Name(-error)}");
             _filtered.Add(inode);
         }
-        if (Options.NetworkNamespaces.Count > 0) _settings->Filter = 1;
-        _filtered.RemoveWhere(inode => !Options.NetworkNamespaces.Contains(inode) && Libbpf.Delete(namespaces, &inode) == 0);
+        if (wanted.Count > 0) _settings->Filter = 1;
+        _filtered.RemoveWhere(inode => !wanted.Contains(inode) && Libbpf.Delete(namespaces, &inode) == 0);
     }
 
     private void Take(ReadOnlySpan<byte> record)

@@ -258,6 +258,22 @@ public class PrometheusWriterTests
         }
     }
 
+    [Fact]
+    public async Task Upstream_has_the_labels_an_attribute_names_and_sums_over_the_others()
+    {
+        var probe = new FakeProbe();
+        foreach (string cpu in (string[])["0", "1"])
+        {
+            probe.Rows.Add((new SampleSubject(null, new SampleAttribute("cpu.logical_number", cpu), new SampleAttribute("softirq.vector", "net_rx", "softirq_type")), Make.Record(3)));
+            probe.Rows.Add((new SampleSubject(null, new SampleAttribute("cpu.logical_number", cpu), new SampleAttribute("softirq.vector", "net_tx", "softirq_type")), Make.Record(1)));
+        }
+        await using ProbeManager manager = await Make.ManagerAsync(probe);
+        ExpositionLint.Sample[] samples = [.. ExpositionLint.Parse(Write(Writer("kubeskoop"), manager, false), false).Where(static s => s.Labels.ContainsKey("softirq_type"))];
+        Assert.Equal([("net_rx", "6"), ("net_tx", "2")], samples.Where(s => s.Name == samples[0].Name).Select(static s => (s.Labels["softirq_type"], s.Value)));
+        Assert.All(samples, static s => Assert.Equal("node-1", s.Labels["k8s_node"]));
+        Assert.DoesNotContain(samples, static s => s.Labels.Keys.Any(static l => l.StartsWith("cpu", StringComparison.Ordinal)));
+    }
+
     private static FakeProbe Scene()
     {
         var probe = new FakeProbe();

@@ -90,6 +90,27 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     private static unsafe partial int IoControl(SafeHandle handle, nuint request, void* argument);
 
+    /// <summary>Makes, or removes, the loop device with this number.</summary>
+    internal static unsafe void ControlLoop(int number, bool add)
+    {
+        const uint Add = 0x4C80; // LOOP_CTL_ADD, include/uapi/linux/loop.h
+        const uint Remove = 0x4C81;
+        using SafeFileHandle control = File.OpenHandle("/dev/loop-control", FileMode.Open, FileAccess.ReadWrite);
+        if (IoControl(control, add ? Add : Remove, (void*)number) < 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), $"The loop device {number} cannot be {(add ? "made" : "removed")}");
+    }
+
+    /// <summary>Keeps the calling thread, and only it, on a CPU.</summary>
+    internal static unsafe void StayOn(int cpu)
+    {
+        byte* mask = stackalloc byte[1024 / 8]; // cpu_set_t
+        new Span<byte>(mask, 1024 / 8).Clear();
+        mask[cpu / 8] = (byte)(1 << (cpu % 8));
+        if (SetAffinity(0, 1024 / 8, mask) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), $"The thread cannot stay on CPU {cpu}");
+    }
+
+    [LibraryImport("libc", EntryPoint = "sched_setaffinity", SetLastError = true)]
+    private static unsafe partial int SetAffinity(int thread, nuint size, byte* mask);
+
     /// <summary>The number of a device in the calling thread's network namespace.</summary>
     internal static uint IndexOf(string device) => IfNameToIndex(device) is not 0 and var index
         ? index

@@ -35,6 +35,15 @@ public enum Needs
 
     /// <summary>Tap devices.</summary>
     Tap = 64 | Root,
+
+    /// <summary>At least two CPUs.</summary>
+    TwoCpus = 128,
+
+    /// <summary>Loop devices.</summary>
+    Loop = 256 | Root,
+
+    /// <summary>Control groups of the io controller, of either version.</summary>
+    IoCgroup = 512 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -97,6 +106,9 @@ public static class Machine
         if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
         if (needs.HasFlag(Needs.BpfWalk) && BpfWalkProblem.Value is { } lacking) return lacking;
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
+        if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
+        if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
+        if (needs.HasFlag(Needs.IoCgroup) && IoCgroup.Root is null) return "Needs control groups of the io controller: neither blkio (version 1) nor io (version 2) is mounted below /sys/fs/cgroup.";
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
     }

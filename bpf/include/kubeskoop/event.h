@@ -82,4 +82,10 @@ static __always_inline void ks_current(struct ks_event *event)
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 
+// Whether a task that was noted earlier is still that one. Its memory may be another's by now, which has other numbers.
+static __always_inline bool ks_task_is(const struct task_struct *task, __u64 pid_tgid)
+{
+	return BPF_CORE_READ(task, pid) == (int)pid_tgid && BPF_CORE_READ(task, tgid) == (int)(pid_tgid >> 32);
+}
+
 #endif

@@ -40,14 +40,20 @@ static __always_inline __u64 ks_bucket(__u64 ns)
 	return bucket + value;
 }
 
-static __always_inline void ks_observe(struct ks_histogram *histogram, __u64 ns)
+// times: how many it stands for.
+static __always_inline void ks_observe_many(struct ks_histogram *histogram, __u64 ns, __u64 times)
 {
 	__u64 bucket = ks_bucket(ns);
 
 	if (bucket >= KS_BUCKETS) // for the verifier
 		return;
-	ks_add(&histogram->buckets[bucket], 1);
-	ks_add(&histogram->sum_ns, ns);
+	ks_add(&histogram->buckets[bucket], times);
+	ks_add(&histogram->sum_ns, ns * times);
+}
+
+static __always_inline void ks_observe(struct ks_histogram *histogram, __u64 ns)
+{
+	ks_observe_many(histogram, ns, 1);
 }
 
 #endif

@@ -120,6 +120,20 @@ struct cgroup {
 	struct kernfs_node *kn;
 } __core;
 
+struct css_set {
+	struct cgroup *dfl_cgrp;	// of version 2
+} __core;
+
+struct task_struct {
+	unsigned int flags;	// PF_*
+	int pid;
+	int tgid;
+	char comm[16];
+	struct css_set *cgroups;
+} __core;
+
+#define PF_KTHREAD 0x00200000	// include/linux/sched.h: a thread of the kernel
+
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 } __core;
@@ -233,6 +247,48 @@ struct sk_buff {
 	char cb[48];
 	unsigned char *head;
 	unsigned char *data;
+} __core;
+
+struct gendisk {
+	char disk_name[32];
+} __core;
+
+struct queue_limits {
+	unsigned int features;	// since 6.11
+} __core;
+
+struct request_queue {
+	struct gendisk *disk;
+} __core;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+} __core;
+
+struct blkcg {
+	struct cgroup_subsys_state css;
+} __core;
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+} __core;
+
+struct bio {
+	struct blkcg_gq *bi_blkg;
+} __core;
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;	// an operation, and REQ_*
+	unsigned int rq_flags;	// RQF_*
+	unsigned int __data_len;
+	__u64 __sector;
+	struct bio *bio;
+	__u64 start_time_ns;
+} __core;
+
+struct request___before_5_16 {
+	struct gendisk *rq_disk;
 } __core;
 
 // The wire's formats: laid out by their protocols, not by the kernel.

@@ -25,11 +25,15 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<SocketLatencyOptions>(SocketLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<NetifTxLatencyOptions>(NetifTxLatencyOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<NetSoftirqOptions>(NetSoftirqOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<BioLatencyOptions>(BioLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
             .AddProbe<TcpResetProbe>()
             .AddProbe<TcpRetransProbe>()
             .AddProbe<PacketLossProbe>()
             .AddProbe<SocketLatencyProbe>()
-            .AddProbe<NetifTxLatencyProbe>();
+            .AddProbe<NetifTxLatencyProbe>()
+            .AddProbe<NetSoftirqProbe>()
+            .AddProbe<BioLatencyProbe>();
     }
 }

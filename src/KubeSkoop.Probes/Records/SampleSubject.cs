@@ -3,7 +3,8 @@ namespace KubeSkoop.Probes;
 /// <summary>An attribute of a row, beside namespace and pod: a device, a CPU, an IP version.</summary>
 /// <param name="Name">The attribute's OpenTelemetry name.</param>
 /// <param name="Value">Its value. May come from a pod: treat as hostile when writing it out.</param>
-public readonly record struct SampleAttribute(string Name, string Value);
+/// <param name="UpstreamName">The label upstream's metrics have for it; <see langword="null"/> when they have none, and are sums over its values.</param>
+public readonly record struct SampleAttribute(string Name, string Value, string? UpstreamName = null);
 
 /// <summary>
 /// Who a row is about. Made once per namespace (or device, CPU, ...) and kept by the probe, so that neither labels nor

@@ -15,9 +15,7 @@ internal sealed unsafe partial class TestObject : IDisposable
 
     internal TestObject(string name, params (string Map, uint Entries)[] sizes)
     {
-        using Stream resource = typeof(TestObject).Assembly.GetManifestResourceStream($"bpf/{name}.bpf.o")!;
-        byte[] bytes = new byte[resource.Length];
-        resource.ReadExactly(bytes);
+        byte[] bytes = Image(name);
         fixed (byte* p = bytes) _object = Open(p, (nuint)bytes.Length, null);
         Assert.NotEqual(0, _object);
         foreach (var (map, entries) in sizes) Assert.Equal(0, SetMaxEntries(FindMap(_object, map), entries));
@@ -28,6 +26,15 @@ internal sealed unsafe partial class TestObject : IDisposable
     }
 
     public void Dispose() => Close(_object);
+
+    /// <summary>The object as it was compiled.</summary>
+    internal static byte[] Image(string name)
+    {
+        using Stream resource = typeof(TestObject).Assembly.GetManifestResourceStream($"bpf/{name}.bpf.o")!;
+        byte[] bytes = new byte[resource.Length];
+        resource.ReadExactly(bytes);
+        return bytes;
+    }
 
     /// <summary>Runs a program on a packet.</summary>
     internal int RunOnPacket(string program, ReadOnlySpan<byte> packet)

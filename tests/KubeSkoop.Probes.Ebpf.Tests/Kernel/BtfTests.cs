@@ -50,6 +50,13 @@ public sealed class BtfTests
         Same<RawTcpRetrans>(OfObject("tcpretrans"), "tcpretrans_event");
         Same<RawSocketLatency>(OfObject("socketlatency"), "socketlatency_event");
         Same<RawNetifTxLatency>(OfObject("netiftxlatency"), "netiftxlatency_event");
+        Btf softirq = OfObject("net_softirq");
+        Same<RawNetSoftirq>(softirq, "net_softirq_event");
+        Same<NetSoftirqSettings>(softirq, "net_softirq_settings");
+        Btf disks = OfObject("biolatency");
+        Same<RawBioLatency>(disks, "biolatency_event");
+        Same<BioLatencyKey>(disks, "biolatency_key");
+        Same<BioLatencySettings>(disks, "biolatency_settings");
         Same<NetifTxLatencySettings>(OfObject("netiftxlatency"), "netiftxlatency_settings");
         Btf loss = OfObject("packetloss");
         Same<RawPacketLoss>(loss, "packetloss_event");

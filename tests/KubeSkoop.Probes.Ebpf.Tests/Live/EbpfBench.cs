@@ -51,10 +51,16 @@ internal sealed class EbpfBench : IAsyncDisposable
     }
 }
 
-/// <summary>The events of a probe that are about one namespace, as they come.</summary>
-internal sealed class Heard<TEvent>(IEventProbe<TEvent> probe, TestNamespace ns) : IDisposable
+/// <summary>The events of a probe that are about one thing, as they come.</summary>
+internal sealed class Heard<TEvent>(IEventProbe<TEvent> probe, Func<TEvent, bool> isOurs) : IDisposable
     where TEvent : EbpfEvent
 {
+    /// <summary>About one namespace.</summary>
+    internal Heard(IEventProbe<TEvent> probe, TestNamespace ns)
+        : this(probe, e => e.NetworkNamespaceInode == ns.Inode)
+    {
+    }
+
     private readonly EventSubscription<TEvent> _subscription = probe.Subscribe(new EventSubscriptionOptions { Capacity = 65536 });
     private readonly List<TEvent> _events = [];
 
@@ -71,7 +77,7 @@ internal sealed class Heard<TEvent>(IEventProbe<TEvent> probe, TestNamespace ns)
     internal List<TEvent> Take()
     {
         while (_subscription.Reader.TryRead(out TEvent? e))
-            if (e.NetworkNamespaceInode == ns.Inode) _events.Add(e);
+            if (isOurs(e)) _events.Add(e);
         return _events;
     }
 

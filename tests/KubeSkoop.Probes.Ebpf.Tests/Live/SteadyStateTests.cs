@@ -40,26 +40,53 @@ public sealed class SteadyStateTests
         {
             await ns.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
             await other.SendUdpAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
-            var batch = new SampleBatch<TRecord>();
-            var programs = (IKernelProgramProbe)probe;
-            for (int i = 0; i < 200; i++) One();
-            // Namespaces of other tests come and go, and each that does is an object: most samples see none of them.
-            long least = long.MaxValue;
-            for (int i = 0; i < 50 && least > 0; i++)
-            {
-                long before = GC.GetAllocatedBytesForCurrentThread();
-                for (int sample = 0; sample < 20; sample++) One();
-                least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
-            }
-            Assert.Equal(0, least);
-            Assert.Contains(batch.Rows.ToArray(), r => r.Namespace?.Inode == ns.Inode);
-            if (name != "tcpretrans") Assert.Contains(batch.Rows.ToArray(), r => (r.Namespace?.Inode == ns.Inode || r.Namespace?.Inode == other.Inode) && counted(r.Value) >= 3);
+            SampleRow<TRecord>[] rows = Measure(probe);
+            Assert.Contains(rows, r => r.Namespace?.Inode == ns.Inode);
+            if (name != "tcpretrans") Assert.Contains(rows, r => (r.Namespace?.Inode == ns.Inode || r.Namespace?.Inode == other.Inode) && counted(r.Value) >= 3);
+        }
+    }
 
-            void One()
-            {
-                probe.Sample(batch);
-                programs.ReadKernelStatistics();
-            }
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Sampling_CPUs_allocates_nothing()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        NetSoftirqProbe probe = await bench.StartAsync(static p => new NetSoftirqProbe(p));
+        await ns.SendUdpAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Contains(Measure(probe), static r => r.Value.Runs.Value >= 3);
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
+    public async Task Sampling_disks_allocates_nothing()
+    {
+        await using LoopDevice disk = await LoopDevice.CreateAsync(1 << 20);
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p));
+        await Command.OutputAsync("dd", $"if={disk.Path}", "of=/dev/null", "bs=4096", "count=3", "iflag=direct");
+        Assert.Contains(Measure(probe), static r => r.Value.Total.Count >= 3);
+    }
+
+    private static SampleRow<TRecord>[] Measure<TRecord>(IMetricProbe<TRecord> probe)
+        where TRecord : struct
+    {
+        var batch = new SampleBatch<TRecord>();
+        var programs = (IKernelProgramProbe)probe;
+        for (int i = 0; i < 200; i++) One();
+        // Namespaces of other tests come and go, and each that does is an object: most samples see none of them.
+        long least = long.MaxValue;
+        for (int i = 0; i < 50 && least > 0; i++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int sample = 0; sample < 20; sample++) One();
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(0, least);
+        return batch.Rows.ToArray();
+
+        void One()
+        {
+            probe.Sample(batch);
+            programs.ReadKernelStatistics();
         }
     }
 }

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+//
+// net_softirq: how long the softirqs of the network wait from raise to entry, and how long they run. All three happen on one CPU, and
+// a softirq is not entered again before its exit, so what is known of one lies in that CPU's own memory and needs no key.
+//
+// Reading the clock is most of the cost. What takes as long as a tick of the kernel's clock sees it change, which costs nothing to
+// know: all of that is timed. Of the rest a sample is, and stands for it.
+#include "net_softirq.h"
+
+#define NET_TX_SOFTIRQ 2	// include/linux/interrupt.h
+#define NET_RX_SOFTIRQ 3
+#define ONE_MS 1000000ULL
+
+volatile struct net_softirq_settings wanted SEC(".data.net_softirq") = {};
+
+struct vector {
+	struct net_softirq_counts counts;
+	__u64 raised;	// when; 0: it is not
+	__u64 entered;	// when; 0: it does not run
+	__u64 raised_tick;
+	__u64 entered_tick;
+	__u64 turn;
+	__u64 task;	// what ran when it was raised
+	__u64 pid_tgid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NET_RX_SOFTIRQ - NET_TX_SOFTIRQ + 1);
+	__type(key, __u32);
+	__type(value, struct vector);
+} vectors SEC(".maps");
+
+static __always_inline struct vector *vector_of(unsigned int number)
+{
+	__u32 index = number - NET_TX_SOFTIRQ;
+
+	if (index > NET_RX_SOFTIRQ - NET_TX_SOFTIRQ || !(wanted.vectors & 1U << number))
+		return NULL;
+	return bpf_map_lookup_elem(&vectors, &index);
+}
+
+static __always_inline bool is_sampled(const struct vector *vector)
+{
+	return !(vector->turn & (wanted.sampling - 1));
+}
+
+// Counts a time. False when it is not to be told.
+static __always_inline bool count(struct net_softirq_counts *counts, enum net_softirq_kind kind, __u64 latency, bool ticked)
+{
+	ks_observe_many(&counts->times[kind], latency, ticked ? 1 : wanted.sampling);
+	if (latency >= 10 * ONE_MS)
+		ks_add(&counts->over_10ms[kind], 1);
+	if (latency >= 100 * ONE_MS)
+		ks_add(&counts->over_100ms[kind], 1);
+	return latency >= settings.threshold_ns[kind];
+}
+
+// No process may pass for one: only the kernel makes threads of its own.
+static __always_inline bool is_ksoftirqd(const struct task_struct *task)
+{
+	static const char name[] = "ksoftirqd/";
+	char comm[16] = {};
+
+	if (!(BPF_CORE_READ(task, flags) & PF_KTHREAD))
+		return false;
+	BPF_CORE_READ_INTO(&comm, task, comm);
+	for (int i = 0; i < (int)sizeof(name) - 1; i++)
+		if (comm[i] != name[i])
+			return false;
+	return true;
+}
+
+// Notes a process; not the idle one.
+static __always_inline bool note(struct ks_event *event, const struct task_struct *task)
+{
+	event->tgid = BPF_CORE_READ(task, tgid);
+	if (!event->tgid)
+		return false;
+	BPF_CORE_READ_INTO(&event->comm, task, comm);
+	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	return true;
+}
+
+// raiser: what ran at the raise, while it had those numbers; null for a run.
+static __always_inline void tell(enum net_softirq_kind kind, unsigned int number, __u64 now, __u64 latency, const struct task_struct *raiser, __u64 pid_tgid)
+{
+	const struct task_struct *current = (const void *)bpf_get_current_task();
+	struct net_softirq_event *event = ks_reserve(sizeof(*event), 0, now);
+
+	if (!event)
+		return;
+	event->latency_ns = latency;
+	event->cpu = bpf_get_smp_processor_id();
+	event->kind = kind;
+	event->vector = number;
+	event->ksoftirqd = is_ksoftirqd(current);
+	if (!raiser || !ks_task_is(raiser, pid_tgid) || is_ksoftirqd(raiser) || !note(&event->head, raiser)) {
+		if (!event->ksoftirqd)
+			note(&event->head, current);
+	}
+	bpf_ringbuf_submit(event, 0);
+}
+
+// Also from another context, and while it is raised already: it waits since the first time.
+SEC("tp_btf/softirq_raise")
+int BPF_PROG(raise, unsigned int number)
+{
+	struct vector *vector = vector_of(number);
+
+	if (!vector || vector->raised)
+		return 0;
+	vector->task = bpf_get_current_task();
+	vector->pid_tgid = bpf_get_current_pid_tgid();
+	vector->raised_tick = bpf_jiffies64();
+	vector->raised = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(enter, unsigned int number)
+{
+	struct vector *vector = vector_of(number);
+	__u64 now, raised, task, pid_tgid, tick;
+	bool ticked;
+
+	if (!vector)
+		return 0;
+	raised = vector->raised;
+	task = vector->task;
+	pid_tgid = vector->pid_tgid;
+	tick = bpf_jiffies64();
+	ticked = tick != vector->raised_tick;
+	vector->raised = 0; // what it raises while it runs is the next one's
+	vector->entered_tick = tick;
+	vector->turn++;
+	ks_add(&vector->counts.runs, 1);
+	if (raised && !ticked && !is_sampled(vector)) {
+		vector->entered = raised; // mostly some microseconds before: near enough to know whether it runs for long
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	vector->entered = now;
+	if (raised && count(&vector->counts, NET_SOFTIRQ_DELAY, now - raised, ticked))
+		tell(NET_SOFTIRQ_DELAY, number, now, now - raised, (const void *)task, pid_tgid);
+	return 0;
+}
+
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(leave, unsigned int number)
+{
+	struct vector *vector = vector_of(number);
+	__u64 now, entered;
+	bool ticked;
+
+	if (!vector || !vector->entered)
+		return 0;
+	entered = vector->entered;
+	vector->entered = 0;
+	ticked = bpf_jiffies64() != vector->entered_tick;
+	if (!ticked && !is_sampled(vector))
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (count(&vector->counts, NET_SOFTIRQ_RUN, now - entered, ticked))
+		tell(NET_SOFTIRQ_RUN, number, now, now - entered, NULL, 0);
+	return 0;
+}

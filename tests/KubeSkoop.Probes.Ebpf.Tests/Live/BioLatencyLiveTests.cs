@@ -1,0 +1,303 @@
+using System.Diagnostics;
+using System.Globalization;
+using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>biolatency on loop devices: of known requests beside <c>/sys/block/DISK/stat</c>, and on a file system that is frozen for a known time.</summary>
+public sealed class BioLatencyLiveTests
+{
+    private const long Size = 64 << 20;
+    private static readonly TimeSpan Frozen = TimeSpan.FromMilliseconds(150);
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "blkdiscard")]
+    public async Task Requests_and_bytes_are_those_the_kernel_counts()
+    {
+        await using LoopDevice disk = await LoopDevice.CreateAsync(Size);
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p));
+        ulong[] before = disk.Stat();
+        await Command.OutputAsync("dd", "if=/dev/zero", $"of={disk.Path}", "bs=4096", "count=64", "oflag=direct");
+        await Command.OutputAsync("dd", $"if={disk.Path}", "of=/dev/null", "bs=8192", "count=32", "iflag=direct");
+        await Command.OutputAsync("dd", "if=/dev/zero", $"of={disk.Path}", "bs=64k", "count=3", "oflag=direct", "conv=fsync");
+        await Command.OutputAsync("dd", "if=/dev/zero", $"of={disk.Path}", "bs=4096", "count=5", "oflag=direct,dsync");
+        await Command.OutputAsync("blkdiscard", "--force", "--offset", "0", "--length", "1048576", disk.Path);
+        ulong[] after = disk.Stat();
+
+        BioLatencyRecord read = Row(probe, disk, "read"), write = Row(probe, disk, "write"), flush = Row(probe, disk, "flush"), discard = Row(probe, disk, "discard");
+        Assert.Equal((32ul, 32 * 8192ul), (read.Operations.Value, read.Bytes.Value));
+        Assert.Equal((After(0), After(2) * 512), (read.Operations.Value, read.Bytes.Value));
+        // A sync is an empty write to the kernel. A write that is synced as such (FUA) completes twice, and counts once.
+        Assert.Equal((64 + 3 + 1 + (5 * 2ul), (64 * 4096) + (3 * 65536) + (5 * 4096ul)), (write.Operations.Value, write.Bytes.Value));
+        Assert.Equal((After(4), After(6) * 512), (write.Operations.Value, write.Bytes.Value));
+        Assert.Equal((After(11), After(13) * 512), (discard.Operations.Value, discard.Bytes.Value));
+        Assert.Equal(1048576ul, discard.Bytes.Value);
+        Assert.Equal((After(15), 0ul), (flush.Operations.Value, flush.Bytes.Value));
+        Assert.True(flush.Operations.Value >= 6);
+        foreach (BioLatencyRecord row in (BioLatencyRecord[])[read, write, flush, discard])
+        {
+            Assert.Equal((row.Operations.Value, 0ul), (row.Total.Count, row.Errors.Value));
+            Assert.Equal(row.Queue.Count, row.Device.Count);
+            Assert.InRange(row.Total.Sum, row.Queue.Sum, row.Total.Sum);
+        }
+        Assert.Equal((read.Operations.Value, discard.Operations.Value, flush.Operations.Value), (read.Queue.Count, discard.Queue.Count, flush.Queue.Count));
+        // The kernel's own sum of times, in milliseconds, from about the same moments.
+        Assert.InRange((long)(read.Total.Sum / 1000) - (long)After(3), -33, 33);
+
+        ulong After(int column) => after[column] - before[column];
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    public async Task A_write_takes_as_long_as_its_device_is_held()
+    {
+        const int Bytes = 65536;
+        await using var slow = await SlowDisk.CreateAsync();
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p));
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == slow.Disk.Name);
+        (TimeSpan least, TimeSpan most, int process) = await slow.HoldAsync(1, () => Command.Start("dd", Write(slow.Disk, Bytes, "seek=2")));
+
+        BioLatencyEvent e = Assert.Single(await heard.ExactlyAsync(1));
+        Assert.InRange(e.Latency, least, most);
+        Assert.InRange(e.Device!.Value, least * 0.95, most);
+        Assert.InRange(e.Queue!.Value, TimeSpan.Zero, e.Latency - e.Device.Value);
+        Assert.Equal((BioLatencyOperation.Write, (uint)Bytes, 2ul * Bytes / 512, null), (e.Operation, e.Bytes, e.Sector, e.Error));
+        Assert.Equal((process, "dd"), (e.ProcessId, e.Command));
+        Assert.Equal((0u, null, null), (e.NetworkNamespaceInode, e.Flow, e.Pod));
+        Assert.Contains($"write of 65536 bytes at sector 256 of {slow.Disk.Name}, dd ({process}) waits", e.Message, StringComparison.Ordinal);
+        BioLatencyRecord row = Row(probe, slow.Disk, "write");
+        int bucket = Log2Histogram.BucketOf((ulong)(e.Latency.Ticks / TimeSpan.TicksPerMicrosecond));
+        Assert.Equal((1ul, 1ul, (ulong)Bytes), (row.Operations.Value, row.Total[bucket], row.Bytes.Value));
+        Assert.Equal(1ul, row.Device[bucket] + row.Device[bucket - 1]);
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    public async Task What_finds_the_driver_busy_waits_in_the_queue()
+    {
+        const int Requests = 192;
+        await using var slow = await SlowDisk.CreateAsync();
+        string queue = $"/sys/block/{slow.Disk.Name}/queue/", mq = $"/sys/block/{slow.Disk.Name}/mq/0/nr_tags";
+        await File.WriteAllTextAsync(queue + "scheduler", "mq-deadline");
+        string largest = await File.ReadAllTextAsync(queue + "max_sectors_kb");
+        await File.WriteAllTextAsync(queue + "max_sectors_kb", "4");
+        int tags = int.Parse(await File.ReadAllTextAsync(mq), CultureInfo.InvariantCulture);
+        try
+        {
+            await using var bench = new EbpfBench();
+            BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { EventsPerSecond = 0, Threshold = TimeSpan.Zero })));
+            using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == slow.Disk.Name);
+            (TimeSpan least, TimeSpan most, _) = await slow.HoldAsync(tags, () => Command.Start("dd", Write(slow.Disk, Requests * 4096)));
+            IReadOnlyList<BioLatencyEvent> events = await heard.ExactlyAsync(Requests);
+            Assert.All(events, e =>
+            {
+                Assert.InRange(e.Latency, least * 0.9, most); // the last ones begin when the driver has all it takes
+                Assert.Equal((4096u, "dd"), (e.Bytes, e.Command));
+            });
+            Assert.InRange(tags, 1, Requests - 1);
+            BioLatencyEvent[] queued = [.. events.Where(e => e.Queue >= least * 0.8)];
+            Assert.Equal(Requests - tags, queued.Length);
+            Assert.Equal(Requests, events.Select(static e => e.Sector).Distinct().Count());
+            BioLatencyRecord row = Row(probe, slow.Disk, "write");
+            Assert.Equal((ulong)Requests, row.Queue.Count);
+            Assert.Equal((ulong)queued.Length, Enumerable.Range(17, Log2Histogram.BucketCount - 17).Aggregate(0ul, (sum, i) => sum + row.Queue[i])); // over 65 ms
+        }
+        finally
+        {
+            await File.WriteAllTextAsync(queue + "max_sectors_kb", largest);
+            await File.WriteAllTextAsync(queue + "scheduler", "none");
+        }
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop | Needs.IoCgroup, "losetup", "dd", "mkfs.ext4")]
+    public async Task A_request_names_the_cgroup_it_is_for_also_when_a_worker_of_the_kernel_makes_it()
+    {
+        await using var stack = await SlowDisk.CreateAsync();
+        await stack.Disk.UseDirectIoAsync();
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { Threshold = TimeSpan.Zero })));
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == stack.Disk.Name);
+        using var below = new Heard<BioLatencyEvent>(probe, e => e.Disk == stack.Below.Name && e.Bytes == 16384);
+        using IoCgroup cgroup = await IoCgroup.CreateAsync();
+        using Process dd = cgroup.Start("dd", Write(stack.Disk, 16384));
+        await dd.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+
+        BioLatencyEvent asked = Assert.Single(await heard.ExactlyAsync(1));
+        Assert.Equal((cgroup.Id, dd.Id, "dd"), (asked.CgroupId, asked.ProcessId, asked.Command));
+        // The loop device's worker writes it to the file, which is on a disk again.
+        await Eventually.TrueAsync(() => below.Take().Count > 0, "the request to the disk below");
+        Assert.All(below.Take(), e => Assert.Equal((cgroup.Id, null, null), (e.CgroupId, e.ProcessId, e.Command)));
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    public async Task A_request_that_was_on_its_way_before_has_no_queue_time()
+    {
+        await using var slow = await SlowDisk.CreateAsync();
+        await using var bench = new EbpfBench();
+        var probe = new BioLatencyProbe(bench.Programs);
+        Heard<BioLatencyEvent>? heard = null;
+        (TimeSpan least, TimeSpan most, _) = await slow.HoldAsync(1, () => Command.Start("dd", Write(slow.Disk, 4096)), async () =>
+        {
+            await bench.StartAsync(_ => probe);
+            heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == slow.Disk.Name);
+        });
+        using (heard)
+        {
+            BioLatencyEvent e = Assert.Single(await heard!.ExactlyAsync(1));
+            Assert.InRange(e.Latency, least, most);
+            Assert.Equal((null, null, null), (e.Queue, e.Device, e.ProcessId));
+            BioLatencyRecord row = Row(probe, slow.Disk, "write");
+            Assert.Equal((1ul, 1ul, 0ul, 0ul), (row.Operations.Value, row.Total.Count, row.Queue.Count, row.Device.Count));
+        }
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    public async Task What_fails_says_so()
+    {
+        // More than the file system below has room for.
+        await using LoopDevice below = await LoopDevice.CreateAsync(8 << 20);
+        await below.MountAsync();
+        await using LoopDevice disk = await LoopDevice.CreateAsync(Size, below.Mounted);
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { Threshold = TimeSpan.Zero, EventsPerSecond = 0 })));
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == disk.Name && e.Error is not null);
+        CommandResult result = await Command.RunAsync("dd", ["if=/dev/urandom", $"of={disk.Path}", "bs=1M", "count=16", "oflag=direct"]);
+        Assert.NotEqual(0, result.ExitCode);
+        await Eventually.TrueAsync(() => heard.Take().Count > 0, "an event with an error");
+        Assert.All(heard.Take(), static e => Assert.Contains(e.Error, (string[])["NOSPC", "IOERR"]));
+        Assert.Equal((ulong)heard.Take().Count, Row(probe, disk, "write").Errors.Value);
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
+    public async Task A_fast_disk_is_counted_and_not_told()
+    {
+        await using LoopDevice disk = await LoopDevice.CreateAsync(Size), idle = await LoopDevice.CreateAsync(Size);
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p));
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == disk.Name || e.Disk == idle.Name);
+        // Holes of a sparse file are in memory; still the machine may run something else for 10 ms. Most times it does not.
+        for (int i = 1; ; i++)
+        {
+            int told = heard.Take().Count;
+            await Command.OutputAsync("dd", $"if={disk.Path}", "of=/dev/null", "bs=4096", "count=500", "iflag=direct");
+            BioLatencyRecord row = Row(probe, disk, "read");
+            Assert.Equal((500ul * (ulong)i, 500ul * (ulong)i), (row.Operations.Value, row.Total.Count));
+            await Task.Delay(50);
+            if (heard.Take().Count == told) break;
+            Assert.True(i < 10, heard.Take()[^1].Message);
+        }
+        Assert.DoesNotContain(probe.Sample().Rows.ToArray(), r => r.Subject.Attributes[0].Value == idle.Name);
+        Assert.All(heard.Take(), static e => Assert.True(e.Latency >= TimeSpan.FromMilliseconds(10)));
+    }
+
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
+    public async Task A_disk_that_is_gone_has_no_rows_any_more()
+    {
+        int number = 1000 + (Environment.ProcessId % 1000);
+        LoopDevice.Control(number, add: true);
+        bool there = true;
+        try
+        {
+            await using var bench = new EbpfBench();
+            var clock = new FakeTimeProvider();
+            BioLatencyProbe probe = await bench.StartAsync(p => new BioLatencyProbe(p, clock: clock));
+            await using (LoopDevice disk = await LoopDevice.CreateAsync(Size, path: $"/dev/loop{number}"))
+            {
+                await Command.OutputAsync("dd", $"if={disk.Path}", "of=/dev/null", "bs=4096", "count=7", "iflag=direct");
+                clock.Advance(TimeSpan.FromMinutes(1));
+                Assert.Equal(7ul, Row(probe, disk, "read").Operations.Value);
+            }
+            await Eventually.TrueAsync(() =>
+            {
+                try
+                {
+                    LoopDevice.Control(number, add: false);
+                    return true;
+                }
+                catch (System.ComponentModel.Win32Exception)
+                {
+                    return false; // somebody still looks at it
+                }
+            }, "the device to be free");
+            there = false;
+            Assert.Contains(probe.Sample().Rows.ToArray(), r => r.Subject.Attributes[0].Value == $"loop{number}");
+            clock.Advance(TimeSpan.FromMinutes(1));
+            Assert.DoesNotContain(probe.Sample().Rows.ToArray(), r => r.Subject.Attributes[0].Value == $"loop{number}");
+        }
+        finally
+        {
+            if (there) LoopDevice.Control(number, add: false);
+        }
+    }
+
+    [Theory]
+    [InlineData(0, null)]
+    [InlineData(10, "IOERR")]
+    [InlineData(2, "TIMEOUT")]
+    [InlineData(-28, "ENOSPC")]
+    [InlineData(200, "status 200")]
+    public void Errors_have_names(int status, string? name) => Assert.Equal(name, BioLatencyEvent.ErrorOf(status));
+
+    [Fact]
+    public void A_threshold_that_is_none_is_refused() => Assert.Single(new BioLatencyOptions { Threshold = TimeSpan.FromSeconds(-1) }.Validate());
+
+    private static string[] Write(LoopDevice disk, int bytes, params string[] more) => ["if=/dev/zero", $"of={disk.Path}", string.Create(CultureInfo.InvariantCulture, $"bs={bytes}"), "count=1", "oflag=direct", .. more];
+
+    private static BioLatencyRecord Row(BioLatencyProbe probe, LoopDevice disk, string operation) =>
+        Assert.Single(probe.Sample().Rows.ToArray(), r => r.Namespace is null && r.Subject.Attributes[0].Value == disk.Name && r.Subject.Attributes[1].Value == operation).Value;
+
+    /// <summary>A disk on a file of a file system that can be frozen.</summary>
+    private sealed class SlowDisk(LoopDevice below, LoopDevice disk) : IAsyncDisposable
+    {
+        internal LoopDevice Disk => disk;
+
+        internal LoopDevice Below => below;
+
+        internal static async Task<SlowDisk> CreateAsync()
+        {
+            LoopDevice below = await LoopDevice.CreateAsync(Size * 2);
+            try
+            {
+                await below.MountAsync();
+                return new SlowDisk(below, await LoopDevice.CreateAsync(Size, below.Mounted));
+            }
+            catch
+            {
+                await below.DisposeAsync();
+                throw;
+            }
+        }
+
+        /// <summary>Holds what a program writes. Tells the least and the most time its requests can have taken, and the program's process.</summary>
+        internal async Task<(TimeSpan Least, TimeSpan Most, int Process)> HoldAsync(int requests, Func<Process> start, Func<Task>? meanwhile = null)
+        {
+            await below.FreezeAsync();
+            long before = Stopwatch.GetTimestamp(), there, thawing;
+            Process program = start();
+            try
+            {
+                await Eventually.TrueAsync(() => disk.InFlight >= requests, "the requests to be on their way");
+                there = Stopwatch.GetTimestamp();
+                if (meanwhile is not null) await meanwhile();
+                await Task.Delay(Frozen);
+                thawing = Stopwatch.GetTimestamp();
+            }
+            finally
+            {
+                await below.ThawAsync();
+            }
+            await program.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            long after = Stopwatch.GetTimestamp();
+            int id = program.Id;
+            Assert.True(program.ExitCode == 0, await program.StandardError.ReadToEndAsync());
+            Command.Close(program);
+            return (Stopwatch.GetElapsedTime(there, thawing), Stopwatch.GetElapsedTime(before, after), id);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await disk.DisposeAsync();
+            await below.DisposeAsync();
+        }
+    }
+}
