@@ -213,6 +213,53 @@ public sealed class EventsTests
         Assert.Equal(ExitCodes.Usage, await ExporterCli.RunAsync(["list", "--live", "--url", "here"], new CliHost { Output = TextWriter.Null, Errors = TextWriter.Null }));
     }
 
+    [LiveFact(Needs.NetNs | Needs.Bpf, "setpriv")]
+    public async Task Without_capabilities_or_a_library_BPF_probes_say_what_to_do_and_the_others_run()
+    {
+        string[] powerless = ["--bounding-set", "-all", "--inh-caps", "-all", "dotnet", typeof(ExporterCli).Assembly.Location];
+        (int code, string said) = await RunAsync("setpriv", [.. powerless, "watch", "--probe", "tcpreset"]);
+        Assert.Equal(ExitCodes.Unavailable, code);
+        Assert.Contains("Give the process CAP_BPF and CAP_PERFMON", said, StringComparison.Ordinal);
+        (code, said) = await RunAsync("dotnet", [powerless[^1], "watch", "--probe", "tcpreset", "--set", "KubeSkoop:Probes:Ebpf:LibraryPath=/nonexistent/libbpf.so"]);
+        Assert.Equal(ExitCodes.Unavailable, code);
+        Assert.Contains("tried /nonexistent/libbpf.so (there is no such file). Set KubeSkoop:Probes:Ebpf:LibraryPath to a libbpf 1.0 or later", said, StringComparison.Ordinal);
+        (code, said) = await RunAsync("dotnet", [powerless[^1], "watch", "--probe", "tcpreset", "--set", "KubeSkoop:Probes:Ebpf:BtfPath=/nonexistent/vmlinux"]);
+        Assert.Equal(ExitCodes.Usage, code);
+        Assert.Contains("BtfPath is /nonexistent/vmlinux; there is no such file", said, StringComparison.Ordinal);
+
+        using Process serving = Process.Start(new ProcessStartInfo("setpriv", [.. powerless, "serve", "--port", "0", "--enable", "tcpreset,sock,biolatency"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        try
+        {
+            string? line;
+            do line = await serving.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            while (line is not null && !line.StartsWith("Listening on ", StringComparison.Ordinal));
+            Assert.NotNull(line);
+            using var client = new HttpClient();
+            using var status = JsonDocument.Parse(await client.GetStringAsync(new Uri(line.Split(' ')[2].Replace("/metrics.", "/status", StringComparison.Ordinal))));
+            Dictionary<string, (string? State, string? Reason)> probes = status.RootElement.GetProperty("probes").EnumerateArray().ToDictionary(static p => p.GetProperty("name").GetString()!,
+                static p => (p.GetProperty("state").GetString(), p.GetProperty("reason").GetString()));
+            Assert.Equal("Running", probes["sock"].State);
+            foreach (string name in (string[])["tcpreset", "biolatency"])
+            {
+                Assert.Equal("Unavailable", probes[name].State);
+                Assert.Contains("CAP_BPF and CAP_PERFMON", probes[name].Reason, StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            serving.Kill(entireProcessTree: true);
+            await serving.WaitForExitAsync();
+        }
+
+        static async Task<(int Code, string Said)> RunAsync(string program, string[] arguments)
+        {
+            using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+            string said = await process.StandardError.ReadToEndAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            await process.WaitForExitAsync();
+            return (process.ExitCode, said);
+        }
+    }
+
     [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
     public async Task A_process_that_is_killed_leaves_nothing_in_the_kernel()
     {

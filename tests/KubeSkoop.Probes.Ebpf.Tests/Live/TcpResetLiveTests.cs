@@ -167,4 +167,29 @@ public sealed class TcpResetLiveTests
     }
 
     private static IPEndPoint Of(Endpoint end) => new(end.Address, end.Port);
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task An_event_has_the_wall_clocks_time_also_after_that_was_set()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        var clock = new Wall();
+        TcpResetProbe probe = await bench.StartAsync(p => new TcpResetProbe(p, null, clock));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        DateTimeOffset before = (await heard.ExactlyAsync(2))[^1].Timestamp;
+        Assert.InRange(clock.GetUtcNow() - before, TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        clock.Ahead = TimeSpan.FromDays(-400); // somebody sets it
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        DateTimeOffset after = (await heard.ExactlyAsync(4))[^1].Timestamp;
+        Assert.InRange(clock.GetUtcNow() - after, TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        Assert.InRange(before - after, TimeSpan.FromDays(399), TimeSpan.FromDays(400));
+    }
+
+    private sealed class Wall : TimeProvider
+    {
+        internal TimeSpan Ahead { get; set; }
+
+        public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Ahead;
+    }
 }
