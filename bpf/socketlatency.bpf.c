@@ -33,7 +33,7 @@ struct waiting {
 	struct mark marks[MARKS];
 };
 
-struct socket {
+struct kept {
 	struct bpf_spin_lock lock;
 	__u32 datagrams;	// read so far
 	struct waiting unread;
@@ -44,7 +44,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct socket);
+	__type(value, struct kept);
 } sockets SEC(".maps");
 
 // The oldest mark of unread data of one socket among those that fall here. It is older than what is in the socket's storage.
@@ -172,7 +172,7 @@ static __always_inline struct slot *slot_of(const struct sock *sk)
 
 static __always_inline int mark_datagram(struct sock *sk)
 {
-	struct socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct kept *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	__u32 waiting = unread_datagrams(sk);
 	__u64 now = bpf_ktime_get_ns();
 
@@ -186,11 +186,10 @@ static __always_inline int mark_datagram(struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(data_ready, struct sock *sk)
+static __always_inline int on_ready(struct sock *sk)
 {
 	struct tcp_sock *tcp;
-	struct socket *socket;
+	struct kept *socket;
 	struct slot *slot;
 	__u32 end, taken;
 	__u64 now;
@@ -228,6 +227,19 @@ int BPF_PROG(data_ready, struct sock *sk)
 	return 0;
 }
 
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(data_ready, struct sock *sk)
+{
+	return on_ready(sk);
+}
+
+// Before 6.3 that tracepoint is not there. This is where it was put.
+SEC("fentry/sock_def_readable")
+int BPF_PROG(enter_readable, struct sock *sk)
+{
+	return on_ready(sk);
+}
+
 // How many reads this one stands for; 0: another one stands for it.
 static __always_inline __u32 times_of(struct slot *slot)
 {
@@ -239,7 +251,7 @@ static __always_inline __u32 times_of(struct slot *slot)
 
 // Since when the oldest byte of a read was there; 0: nobody knows. What was taken in ways that are not seen here (splice) is no part
 // of it, nor is what came after it.
-static __always_inline __u64 read_stream(struct sock *sk, struct socket *socket, __u32 taken, __u32 length, __u32 *times)
+static __always_inline __u64 read_stream(struct sock *sk, struct kept *socket, __u32 taken, __u32 length, __u32 *times)
 {
 	struct slot *slot = slot_of(sk);
 	__u64 since = 0;
@@ -263,7 +275,7 @@ static __always_inline __u64 read_stream(struct sock *sk, struct socket *socket,
 	return since;
 }
 
-static __always_inline __u64 read_datagram(struct socket *socket, __u32 left)
+static __always_inline __u64 read_datagram(struct kept *socket, __u32 left)
 {
 	__u64 since = 0;
 
@@ -280,15 +292,13 @@ static __always_inline __u64 read_datagram(struct socket *socket, __u32 left)
 	return since;
 }
 
-// After every way to receive from a socket, also when there was nothing.
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(received, struct sock *sk, int length, int flags)
+static __always_inline int on_received(struct sock *sk, int length, int flags)
 {
 	struct socketlatency_counts *counted;
 	struct socketlatency_event *event;
 	__u64 now, since = 0, latency;
 	struct tcp_sock *tcp;
-	struct socket *socket;
+	struct kept *socket;
 	__u32 netns, left, times = 1;
 
 	if (length < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_inet(sk))
@@ -332,6 +342,26 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 	return 0;
 }
 
+// After every way to receive from a socket, also when there was nothing.
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received, struct sock *sk, int length, int flags)
+{
+	return on_received(sk, length, flags);
+}
+
+// Before 6.3: what those ways call for IPv4 and IPv6.
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(leave_receive, struct socket *socket, void *message, __u64 size, int flags, int length)
+{
+	return on_received(socket->sk, length, flags);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(leave_receive6, struct socket *socket, void *message, __u64 size, int flags, int length)
+{
+	return on_received(socket->sk, length, flags);
+}
+
 static __always_inline enum socketlatency_cause cause_of(struct tcp_sock *tcp)
 {
 	if (BPF_CORE_READ_BITFIELD(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)
@@ -341,12 +371,10 @@ static __always_inline enum socketlatency_cause cause_of(struct tcp_sock *tcp)
 	return SOCKETLATENCY_LOCAL;
 }
 
-// After every way to send to a socket. Mostly everything is on its way by then, and there is nothing to say.
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(written, struct sock *sk, int length, int flags)
+static __always_inline int on_written(struct sock *sk, int length)
 {
 	struct tcp_sock *tcp;
-	struct socket *socket;
+	struct kept *socket;
 	__u32 sent, end, cause;
 	__u64 now;
 
@@ -372,6 +400,25 @@ int BPF_PROG(written, struct sock *sk, int length, int flags)
 	return 0;
 }
 
+// After every way to send to a socket. Mostly everything is on its way by then, and there is nothing to say.
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(written, struct sock *sk, int length, int flags)
+{
+	return on_written(sk, length);
+}
+
+SEC("fexit/inet_sendmsg")
+int BPF_PROG(leave_send, struct socket *socket, void *message, __u64 size, int length)
+{
+	return on_written(socket->sk, length);
+}
+
+SEC("fexit/inet6_sendmsg")
+int BPF_PROG(leave_send6, struct socket *socket, void *message, __u64 size, int length)
+{
+	return on_written(socket->sk, length);
+}
+
 // The position after a segment's last byte.
 static __always_inline __u32 end_of_segment(const struct sk_buff *skb, __u32 *payload)
 {
@@ -395,7 +442,7 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 	__u32 netns, already, end, payload, cause = 0;
 	const struct tcp_sock *tcp = (const void *)sk; // what has unsent bytes is one
 	bool passed = false;
-	struct socket *socket;
+	struct kept *socket;
 
 	if (!sk)
 		return 0;

@@ -3,6 +3,10 @@
 // tcpreset: connections that end with a reset, sent or received, and why.
 #include "tcpreset.h"
 
+#define RTN_LOCAL 2		// include/uapi/linux/rtnetlink.h
+#define RTF_LOCAL 0x80000000	// include/uapi/linux/ipv6_route.h
+#define TCP_RST 0x04
+
 KS_COUNTERS(counts, __u32, struct tcpreset_counts)
 
 static __always_inline void count(__u32 netns, enum tcpreset_kind kind)
@@ -68,6 +72,68 @@ SEC("tp_btf/tcp_send_reset")
 int send_reset(__u64 *ctx)
 {
 	return on_sent(ks_nullable(ctx, 0), ks_nullable(ctx, 1), false, 0);
+}
+
+// Before 6.10 nothing is told where the answered segment has no socket, or one that is past its end (TIME_WAIT). These functions see all, before
+// they look at what is not answered: another reset, and what was not sent to this machine.
+static __always_inline int on_answer(const struct sock *sk, const struct sk_buff *skb, bool is_local)
+{
+	struct tcp_header tcp = {};
+	const unsigned char *head = BPF_CORE_READ(skb, head);
+
+	if (sk && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_TIME_WAIT)
+		return 0;
+	bpf_probe_read_kernel(&tcp, sizeof(tcp), head + BPF_CORE_READ(skb, transport_header));
+	if (tcp.flags & TCP_RST || (!sk && !is_local))
+		return 0;
+	return on_sent(sk, skb, false, 0);
+}
+
+static __always_inline const void *route_of(const struct sk_buff *skb)
+{
+	return (const void *)(BPF_CORE_READ(skb, _skb_refdst) & ~1UL);
+}
+
+static __always_inline bool is_local(const struct sk_buff *skb)
+{
+	return BPF_CORE_READ((const struct rtable *)route_of(skb), rt_type) == RTN_LOCAL;
+}
+
+static __always_inline bool is_local6(const struct sk_buff *skb)
+{
+	return BPF_CORE_READ((const struct rt6_info *)route_of(skb), rt6i_flags) & RTF_LOCAL;
+}
+
+SEC("fentry/tcp_v4_send_reset")
+int answer(__u64 *ctx)
+{
+	const struct sk_buff *skb = (const void *)ctx[1];
+
+	return on_answer(ks_nullable(ctx, 0), skb, is_local(skb));
+}
+
+SEC("fentry/tcp_v6_send_reset")
+int answer6(__u64 *ctx)
+{
+	const struct sk_buff *skb = (const void *)ctx[1];
+
+	return on_answer(ks_nullable(ctx, 0), skb, is_local6(skb));
+}
+
+SEC("kprobe/tcp_v4_send_reset")
+int answer_by_kprobe(void *ctx)
+{
+	const struct sk_buff *skb = ks_argument(ctx, 1);
+
+	return on_answer(ks_argument(ctx, 0), skb, is_local(skb));
+}
+
+SEC("kprobe/tcp_v6_send_reset")
+int answer6_by_kprobe(void *ctx)
+{
+	const struct sk_buff *skb = ks_argument(ctx, 1);
+
+	return on_answer(ks_argument(ctx, 0), skb, is_local6(skb));
 }
 
 SEC("tp_btf/tcp_receive_reset")

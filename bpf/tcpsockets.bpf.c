@@ -99,7 +99,8 @@ struct {
 	__type(value, struct block);
 } blocks SEC(".maps");
 
-struct walk {
+// In memory, not on the stack: see mibs.bpf.c.
+static volatile struct {
 	struct inet_hashinfo *table;
 	struct hlist_nulls_node *at;
 	__u64 net;	// the one 'place' belongs to
@@ -109,7 +110,9 @@ struct walk {
 	__u32 sockets;
 	__u32 listeners;
 	__u32 begun;	// whether a block has been read
-};
+} walk;
+
+static volatile struct ks_namespaces listed;
 
 static __always_inline struct tcpsockets *new_place(__u64 net, __u32 *place)
 {
@@ -130,25 +133,25 @@ static __always_inline struct tcpsockets *new_place(__u64 net, __u32 *place)
 	return sums;
 }
 
-static __always_inline struct tcpsockets *sums_of(struct walk *walk, __u64 net)
+static __always_inline struct tcpsockets *sums_of(__u64 net)
 {
 	__u32 *known, place;
 
-	if (net != walk->net) {
+	if (net != walk.net) {
 		known = bpf_map_lookup_elem(&places, &net);
 		if (!known) {
 			struct tcpsockets *sums = new_place(net, &place);
 
 			if (!sums)
 				return NULL;
-			walk->net = net;
-			walk->place = place;
+			walk.net = net;
+			walk.place = place;
 			return sums;
 		}
-		walk->net = net;
-		walk->place = *known;
+		walk.net = net;
+		walk.place = *known;
 	}
-	place = walk->place;
+	place = walk.place;
 	return bpf_map_lookup_elem(&results, &place);
 }
 
@@ -195,7 +198,7 @@ static __always_inline void count_listener(struct tcpsockets *sums, const void *
 		BPF_CORE_READ_INTO(&sums->fullest_address[0], common, skc_rcv_saddr);
 }
 
-static __always_inline void count(struct walk *walk, const void *sk)
+static __always_inline void count(const void *sk)
 {
 	const struct sock_common *common = sk;
 	__u16 family = BPF_CORE_READ(common, skc_family);
@@ -204,7 +207,7 @@ static __always_inline void count(struct walk *walk, const void *sk)
 
 	if (family != AF_INET && family != AF_INET6)
 		return;
-	sums = sums_of(walk, (__u64)BPF_CORE_READ(common, skc_net.net));
+	sums = sums_of((__u64)BPF_CORE_READ(common, skc_net.net));
 	if (!sums)
 		return;
 	if (state == TCP_TIME_WAIT) {
@@ -226,76 +229,82 @@ static __always_inline bool ends(const void *node)
 	return (__u64)node & 1;
 }
 
-static __always_inline struct hlist_nulls_node *next_listening_chain(struct walk *walk)
+static __always_inline struct hlist_nulls_node *next_listening_chain(void)
 {
-	struct inet_hashinfo *table = walk->table;
+	struct inet_hashinfo *table = walk.table;
 	struct inet_listen_hashbucket *bucket = BPF_CORE_READ(table, lhash2);
 
-	bucket = (void *)bucket + (__u64)walk->bucket++ * bpf_core_type_size(struct inet_listen_hashbucket);
+	bucket = (void *)bucket + (__u64)walk.bucket++ * bpf_core_type_size(struct inet_listen_hashbucket);
 	return BPF_CORE_READ(bucket, nulls_head.first);
 }
 
 // The next chain that is not empty, or the last of its block. Most chains are empty on most machines, so this is what counts there.
-static __always_inline struct hlist_nulls_node *next_chain(struct walk *walk)
+static __always_inline struct hlist_nulls_node *next_chain(void)
 {
-	struct inet_hashinfo *table = walk->table;
+	struct inet_hashinfo *table = walk.table;
 	struct hlist_nulls_node *at = (void *)1;
-	__u32 bucket = walk->bucket, zero = 0;
+	__u32 bucket = walk.bucket, zero = 0;
 	struct block *block = bpf_map_lookup_elem(&blocks, &zero);
 
 	if (!block)
 		return NULL;
-	if (!walk->begun || bucket % BLOCK == 0) {
+	if (!walk.begun || bucket % BLOCK == 0) {
 		__u64 chains = (__u64)BPF_CORE_READ(table, ehash) + (__u64)(bucket / BLOCK) * sizeof(*block);
 
-		walk->begun = 1;
+		walk.begun = 1;
 		if (bpf_probe_read_kernel(block, sizeof(*block), (const void *)chains))
 			return NULL;
 	}
 	for (int i = 0; i < BLOCK; i++) {
 		at = block->first[bucket % BLOCK];
 		bucket++;
-		if (!ends(at) || bucket % BLOCK == 0 || bucket >= walk->buckets)
+		if (!ends(at) || bucket % BLOCK == 0 || bucket >= walk.buckets)
 			break;
 	}
-	walk->bucket = bucket;
+	walk.bucket = bucket;
 	return at;
 }
 
 // Finds a chain, or takes a socket of the one it has.
-static long step(__u64 index, struct walk *walk)
+static long step(__u64 index, void *unused)
 {
-	struct hlist_nulls_node *at = walk->at;
+	struct hlist_nulls_node *at = walk.at;
 
 	if (ends(at)) {
-		if (walk->bucket >= walk->buckets || walk->sockets >= SOCKETS_PER_RUN || index >= STEPS_PER_RUN)
+		if (walk.bucket >= walk.buckets || walk.sockets >= SOCKETS_PER_RUN || index >= STEPS_PER_RUN)
 			return 1;
-		at = walk->listeners ? next_listening_chain(walk) : next_chain(walk);
+		at = walk.listeners ? next_listening_chain() : next_chain();
 	} else {
 		const void *sk = (const void *)at - bpf_core_field_offset(struct sock_common___hashed, skc_nulls_node);
 
 		// Memory of sockets may become another socket's at any time (SLAB_TYPESAFE_BY_RCU), never anything else.
 		at = BPF_CORE_READ(at, next);
-		count(walk, sk);
-		walk->sockets++;
+		count(sk);
+		walk.sockets++;
 	}
-	if (!at || (ends(at) && (__u64)at >> 1 != walk->bucket - 1 + (walk->listeners ? LISTENING_NULLS_BASE : 0))) {
+	if (!at || (ends(at) && (__u64)at >> 1 != walk.bucket - 1 + (walk.listeners ? LISTENING_NULLS_BASE : 0))) {
 		request.broken++;	// this is the end of another chain
 		at = (void *)1;
 	}
-	walk->at = at;
+	walk.at = at;
 	return 0;
 }
 
 // Looks through a part of the table that 'begin' has found; 1 when there is more.
 SEC("raw_tp")
-int walk(void *ctx)
+int walk_tables(void *ctx)
 {
 	struct inet_hashinfo *table = (void *)request.table;
-	struct walk walk = { .table = table, .at = (void *)1, .bucket = request.bucket, .listeners = request.listeners };
 
+	walk.table = table;
+	walk.at = (void *)1;
+	walk.net = 0;
+	walk.bucket = request.bucket;
+	walk.sockets = 0;
+	walk.listeners = request.listeners;
+	walk.begun = 0;
 	walk.buckets = (walk.listeners ? BPF_CORE_READ(table, lhash2_mask) : BPF_CORE_READ(table, ehash_mask)) + 1;
-	bpf_loop(MOST_STEPS, step, &walk, 0);
+	bpf_loop(MOST_STEPS, step, NULL, 0);
 	if (!ends(walk.at))
 		request.broken++;
 	request.bucket = walk.bucket;
@@ -313,9 +322,9 @@ static long forget(__u64 index, void *unused)
 	return 0;
 }
 
-static long look(__u64 index, struct ks_namespaces *walk)
+static long look(__u64 index, void *unused)
 {
-	const struct net___sockets *net = ks_namespaces_here(walk);
+	const struct net___sockets *net = ks_namespaces_here(&listed);
 
 	if (net) {
 		struct inet_hashinfo *table = BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo);
@@ -325,19 +334,17 @@ static long look(__u64 index, struct ks_namespaces *walk)
 		else
 			request.table = (__u64)table;
 	}
-	return !ks_namespaces_next(walk);
+	return !ks_namespaces_next(&listed);
 }
 
 // Forgets the last pass, and finds the table that namespaces share, which is there as long as the kernel.
 SEC("raw_tp")
 int begin(void *ctx)
 {
-	struct ks_namespaces namespaces = {};
-
 	bpf_loop(request.found, forget, NULL, 0);
 	request.found = request.private_ = request.broken = request.full = 0;
 	request.table = 0;
-	if (ks_namespaces_begin(&namespaces))
-		bpf_loop(KS_MOST_NAMESPACES, look, &namespaces, 0);
+	if (ks_namespaces_begin(&listed))
+		bpf_loop(KS_MOST_NAMESPACES, look, NULL, 0);
 	return request.table != 0;
 }

@@ -17,11 +17,14 @@ for (int i = 0; i < args.Length; i++)
         case "--matrix":
             matrix = true;
             break;
+        case "--hook" when i + 1 < args.Length:
+            Environment.SetEnvironmentVariable("KUBESKOOP_HOOK", args[++i]);
+            break;
         case "--only" when i + 1 < args.Length:
             pattern = args[++i];
             break;
         default:
-            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix] [--only REGEX]");
+            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix] [--hook KIND] [--only REGEX]");
             return 2;
     }
 }

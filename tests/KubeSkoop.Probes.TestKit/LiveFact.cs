@@ -37,13 +37,25 @@ public enum Needs
     Tap = 64 | Root,
 
     /// <summary>At least two CPUs.</summary>
-    TwoCpus = 128,
+    TwoCpus = 1024,
 
     /// <summary>Loop devices.</summary>
     Loop = 256 | Root,
 
     /// <summary>Control groups of the io controller, of either version.</summary>
     IoCgroup = 512 | Root,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel that says why it drops a packet (5.18).</summary>
+    DropReasons = 2048 | Bpf,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel whose tracing programs may keep something in sockets (5.11).</summary>
+    SocketStorage = 4096 | Bpf,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel whose programs for packets see the kernel's own structure of one (6.2).</summary>
+    PacketPrograms = 8192 | Bpf,
+
+    /// <summary>A machine that is not emulated: what is measured, or repeated often, takes too long on one.</summary>
+    Native = 16384,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -89,6 +101,9 @@ public sealed class LiveTheoryAttribute : TheoryAttribute
 /// <summary>What this machine can do.</summary>
 public static class Machine
 {
+    private const string KernelTypesFile = "/sys/kernel/btf/vmlinux";
+
+    private static readonly Lazy<byte[]> KernelTypes = new(static () => File.Exists(KernelTypesFile) ? File.ReadAllBytes(KernelTypesFile) : []);
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
     private static readonly Lazy<string?> BpfProblem = new(TryBpf);
     private static readonly Lazy<string?> BpfWalkProblem = new(TryBpfWalk);
@@ -105,12 +120,26 @@ public static class Machine
         if (needs.HasFlag(Needs.NetNs) && NetNsProblem.Value is { } problem) return problem;
         if (needs.HasFlag(Needs.Bpf) && BpfProblem.Value is { } refusal) return refusal;
         if (needs.HasFlag(Needs.BpfWalk) && BpfWalkProblem.Value is { } lacking) return lacking;
+        if (needs.HasFlag(Needs.DropReasons) && !Knows("SKB_DROP_REASON_NETFILTER_DROP")) return "Needs a kernel that says why it drops a packet, 5.18 or later.";
+        if (needs.HasFlag(Needs.SocketStorage) && !Knows("bpf_sk_storage_get_tracing")) return "Needs a kernel whose tracing programs may keep something in sockets, 5.11 or later.";
+        if (needs.HasFlag(Needs.PacketPrograms) && !Knows("bpf_cast_to_kern_ctx")) return "Needs a kernel that has bpf_cast_to_kern_ctx, 6.2 or later.";
+        if (needs.HasFlag(Needs.Native) && IsEmulated) return "Needs a machine that is not emulated.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
         if (needs.HasFlag(Needs.IoCgroup) && IoCgroup.Root is null) return "Needs control groups of the io controller: neither blkio (version 1) nor io (version 2) is mounted below /sys/fs/cgroup.";
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
+    }
+
+    /// <summary>Whether the tests run in the emulated machine that <c>./test.sh --kernels</c> makes.</summary>
+    public static bool IsEmulated => Environment.GetEnvironmentVariable("KUBESKOOP_EMULATED") is { Length: > 0 };
+
+    /// <summary>Whether the running kernel's type information has a name: of a type, an enumerator, or a function.</summary>
+    public static bool Knows(string name)
+    {
+        byte[] types = KernelTypes.Value;
+        return types.AsSpan().IndexOf(System.Text.Encoding.UTF8.GetBytes($"\0{name}\0")) >= 0;
     }
 
     // Asked once by trying: capabilities, seccomp and kernel options all have a say, and only the kernel knows the sum.
@@ -126,12 +155,12 @@ public static class Machine
 
     private static string? TryBpf()
     {
-        if (!File.Exists("/sys/kernel/btf/vmlinux")) return "Needs a kernel that shows its types in /sys/kernel/btf/vmlinux.";
+        if (!File.Exists(KernelTypesFile)) return $"Needs a kernel that shows its types in {KernelTypesFile}.";
         int error = Libc.LoadEmptyProgram();
         return error == 0 ? null : $"Needs a kernel that loads BPF programs; this one refuses: {Marshal.GetPInvokeErrorMessage(error)}";
     }
 
     // The later of the two helpers they call, in the enumeration of all helpers.
-    private static string? TryBpfWalk() => File.ReadAllBytes("/sys/kernel/btf/vmlinux").AsSpan().IndexOf("\0BPF_FUNC_map_lookup_percpu_elem\0"u8) >= 0 ? null
+    private static string? TryBpfWalk() => Knows("BPF_FUNC_map_lookup_percpu_elem") ? null
         : "Needs a kernel that has the BPF helpers bpf_loop and bpf_map_lookup_percpu_elem, 5.19 or later.";
 }

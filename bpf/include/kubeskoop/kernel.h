@@ -135,6 +135,28 @@ struct task_struct {
 
 #define PF_KTHREAD 0x00200000	// include/linux/sched.h: a thread of the kernel
 
+struct rtable {
+	__u16 rt_type;		// RTN_*
+} __core;
+
+struct rt6_info {
+	__u32 rt6i_flags;	// RTF_*
+} __core;
+
+struct socket {
+	struct sock *sk;
+} __core;
+
+// What a kprobe sees of a function's arguments, by architecture.
+struct pt_regs___x86 {
+	unsigned long di;
+	unsigned long si;
+} __core;
+
+struct pt_regs___arm64 {
+	unsigned long regs[31];
+} __core;
+
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 } __core;
@@ -237,6 +259,7 @@ struct sk_buff {
 	struct sk_buff *next;
 	struct sock *sk;
 	struct net_device *dev;
+	unsigned long _skb_refdst;	// a struct dst_entry, with flags in its low bits
 	__s64 tstamp;
 	unsigned int len;
 	int skb_iif;
@@ -335,6 +358,17 @@ static __always_inline void *ks_nullable(const void *ctx, int index)
 
 	bpf_probe_read_kernel(&argument, sizeof(argument), (const __u64 *)ctx + index);
 	return argument;
+}
+
+// An argument of a function that a kprobe is on: the first or the second.
+static __always_inline void *ks_argument(const void *ctx, int index)
+{
+	const struct pt_regs___x86 *x86 = ctx;
+	const struct pt_regs___arm64 *arm64 = ctx;
+
+	if (bpf_core_field_exists(x86->di))
+		return (void *)(index == 0 ? BPF_CORE_READ(x86, di) : BPF_CORE_READ(x86, si));
+	return (void *)(index == 0 ? BPF_CORE_READ(arm64, regs[0]) : BPF_CORE_READ(arm64, regs[1]));
 }
 
 #endif

@@ -30,6 +30,7 @@ struct task_struct___listed {
 	struct nsproxy___listed *nsproxy;
 } __core;
 
+// Keep it in memory, not on the stack: see mibs.bpf.c.
 struct ks_namespaces {
 	struct list_head___listed *at;
 	struct list_head___listed *first;
@@ -37,7 +38,7 @@ struct ks_namespaces {
 };
 
 // From the namespace of whoever runs the program. False where that has none any more.
-static __always_inline bool ks_namespaces_begin(struct ks_namespaces *walk)
+static __always_inline bool ks_namespaces_begin(volatile struct ks_namespaces *walk)
 {
 	const struct task_struct___listed *task = (const void *)bpf_get_current_task();
 	const struct net___listed *own = BPF_CORE_READ(task, nsproxy, net_ns);
@@ -50,7 +51,7 @@ static __always_inline bool ks_namespaces_begin(struct ks_namespaces *walk)
 }
 
 // Where the walk is: a namespace, or null for the list's head.
-static __always_inline const void *ks_namespaces_here(const struct ks_namespaces *walk)
+static __always_inline const void *ks_namespaces_here(const volatile struct ks_namespaces *walk)
 {
 	const struct net___listed *net = (const void *)walk->at - bpf_core_field_offset(struct net___listed, list);
 
@@ -58,7 +59,7 @@ static __always_inline const void *ks_namespaces_here(const struct ks_namespaces
 }
 
 // False when it has come round.
-static __always_inline bool ks_namespaces_next(struct ks_namespaces *walk)
+static __always_inline bool ks_namespaces_next(volatile struct ks_namespaces *walk)
 {
 	struct list_head___listed *at = walk->at;
 

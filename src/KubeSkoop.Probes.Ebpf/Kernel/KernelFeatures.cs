@@ -87,6 +87,12 @@ internal sealed unsafe class KernelFeatures
     /// <summary>A hook on a function, if it is there.</summary>
     internal string? Function(string name) => FunctionRefusal ?? (Btf!.HasFunction(name) ? null : $"there is no function {name}");
 
+    /// <summary>A kprobe on a function. Those that the compiler has inlined are in no list of functions.</summary>
+    internal string? Kprobe(string name) => KprobeRefusal ?? (Btf?.HasFunction(name) == true ? null : $"there is no function {name}");
+
+    /// <summary>Whether programs that trace may keep something in sockets.</summary>
+    internal string? SocketStorage() => Btf!.HasFunction("bpf_sk_storage_get_tracing") ? null : "programs that trace may keep nothing in sockets (5.11)";
+
     /// <summary>The mode between brackets: <c>none [integrity] confidentiality</c>.</summary>
     internal static string? LockdownOf(string? text)
     {

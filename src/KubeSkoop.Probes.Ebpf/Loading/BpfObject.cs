@@ -13,10 +13,14 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 internal sealed record HookVariant(string Name, string[] Programs, Func<KernelFeatures, string?> Refusal);
 
 /// <summary>A moment in the kernel a probe needs to see, and the ways to it, the best first.</summary>
-internal sealed record Hook(string Name, params HookVariant[] Variants);
+internal sealed record Hook(string Name, params HookVariant[] Variants)
+{
+    /// <summary>What the probe cannot see where there is no way, if it can do without; <see langword="null"/> if it cannot.</summary>
+    internal string? Without { get; init; }
+}
 
-/// <summary>The way that was taken to a hook.</summary>
-internal sealed record ChosenHook(Hook Hook, HookVariant Variant);
+/// <summary>The way that was taken to a hook; none, for a reason, where the probe does without it.</summary>
+internal sealed record ChosenHook(Hook Hook, HookVariant? Variant, string? Refusal = null);
 
 /// <summary>
 /// The programs and maps of one probe in the kernel: loaded, attached, and gone when disposed of. Nothing is pinned: they are gone too when the process dies.
@@ -55,14 +59,14 @@ internal sealed unsafe class BpfObject : IDisposable
     {
         features.Require(probe);
         LibbpfResolver.Load(options.LibraryPath);
-        ChosenHook[] chosen = [.. hooks.Select(hook => Choose(probe, hook, features, options.Hook))];
+        ChosenHook[] chosen = Choose(probe, hooks, features, options.Hook);
         Libbpf.Listen();
         string said = string.Empty;
         BpfObjectHandle? handle = null;
         try
         {
             handle = Open(probe, image, options.BtfPath);
-            var wanted = chosen.SelectMany(static c => c.Variant.Programs).ToHashSet();
+            var wanted = chosen.SelectMany(static c => c.Variant?.Programs ?? []).ToHashSet();
             for (nint program = Libbpf.NextProgram(handle, 0); program != 0; program = Libbpf.NextProgram(handle, program))
                 _ = Libbpf.SetAutoload(program, wanted.Remove(Libbpf.ProgramName(program)));
             if (wanted.Count > 0) throw new InvalidOperationException($"The object of {probe} has no program {string.Join(", ", wanted)}.");
@@ -176,11 +180,17 @@ internal sealed unsafe class BpfObject : IDisposable
         return (*(ulong*)(info + RunCount), *(ulong*)(info + RunTime), length >= RecursionMisses + sizeof(ulong) ? *(ulong*)(info + RecursionMisses) : 0);
     }
 
-    /// <summary>The ways that were taken, for people: <c>tp_btf</c>, or <c>tp_btf, kprobe (send)</c> when they differ.</summary>
+    /// <summary>The ways that were taken, for people: <c>tp_btf</c>, or <c>tp_btf, kprobe (ready)</c> when they differ from the first; and what is not seen, and why.</summary>
     internal string Describe()
     {
-        string[] names = [.. Hooks.Select(static h => h.Variant.Name).Distinct()];
-        return names.Length == 1 ? names[0] : string.Join(", ", Hooks.Select(static h => $"{h.Variant.Name} ({h.Hook.Name})"));
+        var words = new List<string>();
+        foreach (ChosenHook hook in Hooks)
+        {
+            if (hook.Variant is not { } variant) words.Add($"without {hook.Hook.Without} ({hook.Refusal})");
+            else if (words.Count == 0) words.Add(variant.Name);
+            else if (variant.Name != words[0]) words.Add($"{variant.Name} ({hook.Hook.Name})");
+        }
+        return string.Join(", ", words);
     }
 
     public void Dispose()
@@ -205,21 +215,33 @@ internal sealed unsafe class BpfObject : IDisposable
         return image;
     }
 
-    /// <summary>Takes the first way that this kernel has; or the one that was asked for.</summary>
-    internal static ChosenHook Choose(string probe, Hook hook, KernelFeatures features, string? wanted)
+    /// <summary>Takes the first way to each hook that this kernel has. A kind that was asked for is taken where there is one of it, and must be somewhere.</summary>
+    internal static ChosenHook[] Choose(string probe, IReadOnlyList<Hook> hooks, KernelFeatures features, string? wanted)
     {
-        var reasons = new List<string>();
-        foreach (HookVariant variant in hook.Variants)
+        if (wanted is not null && !hooks.Any(hook => Array.Exists(hook.Variants, v => IsWanted(v))))
+            throw new ProbeUnavailableException(probe, $"it has no way by {wanted}", "its ways are " + string.Join(", ", hooks.SelectMany(static h => h.Variants).Select(static v => v.Name).Distinct()), $"Leave {EbpfOptions.SectionName}:{nameof(EbpfOptions.Hook)} empty.");
+        return [.. hooks.Select(Choice)];
+
+        bool IsWanted(HookVariant variant) => variant.Name.Equals(wanted, StringComparison.OrdinalIgnoreCase);
+
+        ChosenHook Choice(Hook hook)
         {
-            if (wanted is not null && !variant.Name.Equals(wanted, StringComparison.OrdinalIgnoreCase))
+            bool only = Array.Exists(hook.Variants, IsWanted);
+            var reasons = new List<string>();
+            foreach (HookVariant variant in hook.Variants)
             {
-                reasons.Add($"{variant.Name}: not the one asked for ({wanted})");
-                continue;
+                if (only && !IsWanted(variant))
+                {
+                    reasons.Add($"{variant.Name}: not the one asked for ({wanted})");
+                    continue;
+                }
+                if (variant.Refusal(features) is not { } reason) return new ChosenHook(hook, variant);
+                reasons.Add($"{variant.Name}: {reason}");
             }
-            if (variant.Refusal(features) is not { } reason) return new ChosenHook(hook, variant);
-            reasons.Add($"{variant.Name}: {reason}");
+            string why = string.Join("; ", reasons.Distinct());
+            return hook.Without is not null && !only ? new ChosenHook(hook, null, why)
+                : throw new ProbeUnavailableException(probe, $"this kernel has no way to see '{hook.Name}'", why, "Run 'kernel' in the exporter to see what this kernel can do.");
         }
-        throw new ProbeUnavailableException(probe, $"this kernel has no way to see '{hook.Name}'", string.Join("; ", reasons), "Run 'kernel' in the exporter to see what this kernel can do.");
     }
 
     private static BpfObjectHandle Open(string probe, byte[] image, string? btf)

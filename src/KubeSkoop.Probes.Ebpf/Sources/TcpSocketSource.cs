@@ -31,11 +31,11 @@ internal sealed unsafe class TcpSocketSource(EbpfPrograms programs) : ITcpSocket
         {
             if (SourcePrograms.Refusal(programs.Features) is { } refusal) return refusal;
             uint room = (uint)programs.Options.MaxNamespaces;
-            _object = SourcePrograms.Load(programs, "tcpsockets", ["begin", "walk"], ("results", room), ("places", room));
+            _object = SourcePrograms.Load(programs, "tcpsockets", ["begin", "walk_tables"], ("results", room), ("places", room));
             _results = _object.Elements<RawTcpSockets>("results", out _);
             _request = _object.Data<TcpSocketsRequest>(".data.request");
             _begin = _object.Descriptor("begin");
-            _walk = _object.Descriptor("walk");
+            _walk = _object.Descriptor("walk_tables");
             int found = KernelCalls.RunProgram(_begin);
             if (found == 1) return null;
             Stop();

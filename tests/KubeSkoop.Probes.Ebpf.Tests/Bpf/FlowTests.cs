@@ -40,7 +40,7 @@ public sealed class FlowTests
         { "IPv6 header cut off", Changed(IPv6(Tcp, [])[..53], 12, 0x12), "none" },
     };
 
-    [LiveTheory(Needs.Bpf)]
+    [LiveTheory(Needs.PacketPrograms)]
     [MemberData(nameof(Packets))]
     public void A_packet_is_read_as_what_it_is(string name, byte[] packet, string expected)
     {
@@ -53,7 +53,7 @@ public sealed class FlowTests
         if (parsed.IsIp == 0) Assert.True(MemoryMarshal.AsBytes([parsed.Received, parsed.Sent]).IndexOfAnyExcept((byte)0) < 0);
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void A_packets_namespace_is_that_of_its_device()
     {
         using var headers = new TestObject("headers");

@@ -9,7 +9,7 @@ public sealed class HistogramTests
     private const uint Namespace = 4026531840;
     private const int Words = Log2Histogram.BucketCount + 1;
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void A_time_falls_into_the_bucket_that_the_managed_histogram_has_for_it()
     {
         using var headers = new TestObject("headers");
@@ -34,7 +34,7 @@ public sealed class HistogramTests
         Assert.Equal(sum, words[^1]);
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Times_without_room_are_counted_and_room_comes_back()
     {
         using var headers = new TestObject("headers", ("times", 2));
@@ -47,7 +47,7 @@ public sealed class HistogramTests
         Assert.Equal(1ul, MemoryMarshal.Cast<byte, ulong>(headers.Read("times", 3))[3]);
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Counters_start_at_nothing_add_up_and_say_when_they_are_full()
     {
         using var headers = new TestObject("headers", ("counters", 2));

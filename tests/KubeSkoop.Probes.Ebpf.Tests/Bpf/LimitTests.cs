@@ -8,7 +8,7 @@ public sealed class LimitTests
 {
     private const ulong Start = 1_000_000;
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Nothing_is_sent_to_nobody()
     {
         using var headers = new TestObject("headers");
@@ -16,7 +16,7 @@ public sealed class LimitTests
         Assert.Equal(default, Tally.Of(headers));
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Without_a_limit_everything_is_sent()
     {
         using var headers = new TestObject("headers");
@@ -25,7 +25,7 @@ public sealed class LimitTests
         Assert.Equal(new Tally { Sent = 100 }, Tally.Of(headers));
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void A_burst_passes_and_then_the_rate()
     {
         using var headers = new TestObject("headers");
@@ -40,7 +40,7 @@ public sealed class LimitTests
         Assert.Equal(new Tally { Sent = 26, Suppressed = 194 }, Tally.Of(headers));
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Settings_take_effect_while_the_program_is_loaded()
     {
         using var headers = new TestObject("headers");
@@ -52,7 +52,7 @@ public sealed class LimitTests
         Assert.Equal(0, Send(headers, 10, _ => Start));
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void What_the_ring_has_no_room_for_is_counted()
     {
         using var headers = new TestObject("headers", ("events", 4096));
@@ -62,7 +62,7 @@ public sealed class LimitTests
         Assert.Equal(new Tally { Sent = 46, Lost = 954 }, Tally.Of(headers));
     }
 
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.PacketPrograms)]
     public void Only_namespaces_of_interest_are_looked_at_once_that_is_asked_for()
     {
         using var headers = new TestObject("headers");

@@ -13,7 +13,9 @@ internal sealed class EbpfBench : IAsyncDisposable
 
     internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null)
     {
-        Programs = new EbpfPrograms(_source, Options.Create(options ?? new EbpfOptions())) { Overhead = overhead ?? new OverheadMeter() };
+        options ??= new EbpfOptions();
+        options.Hook ??= Environment.GetEnvironmentVariable("KUBESKOOP_HOOK"); // from ./test.sh --kernels, which has each way taken somewhere
+        Programs = new EbpfPrograms(_source, Options.Create(options)) { Overhead = overhead ?? new OverheadMeter() };
         _lease = _source.Acquire();
     }
 

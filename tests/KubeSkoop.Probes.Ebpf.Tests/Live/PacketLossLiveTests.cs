@@ -7,7 +7,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>packetloss: packets dropped on purpose, as many as were sent, each with its reason, its place and its namespace.</summary>
 public sealed class PacketLossLiveTests
 {
-    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nft")]
     [InlineData("10.99.0.2", false)]
     [InlineData("fd99::2", false)]
     [InlineData("10.99.0.2", true)]
@@ -44,7 +44,7 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("127.0.0.1", "UdpNoPorts")]
     [InlineData("::1", "Udp6NoPorts")]
     public async Task A_datagram_to_a_closed_port_is_lost_for_want_of_a_socket(string loopback, string witness)
@@ -61,7 +61,7 @@ public sealed class PacketLossLiveTests
         Assert.Equal((7ul, await ns.NstatAsync(witness)), (Rows(bench, probe, ns)["no_socket udp"], 7ul));
     }
 
-    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("10.50.0.1", "IpInHdrErrors", "ip_inhdr ip")]
     [InlineData("fd50::1", "Ip6InHdrErrors", "ip_inhdr ip")]
     public async Task A_packet_whose_time_to_live_is_over_is_lost_where_it_was_to_be_forwarded(string beyond, string witness, string row)
@@ -88,7 +88,7 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveFact(Needs.NetNs | Needs.DropReasons, "nstat")]
     public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -107,7 +107,7 @@ public sealed class PacketLossLiveTests
         Assert.All(events, e => Assert.Equal((deaf.LocalEndPoint, "SOCKET_RCVBUFF"), (new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), e.Reason)));
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Orderly_traffic_and_closed_sockets_lose_nothing()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -122,7 +122,7 @@ public sealed class PacketLossLiveTests
         await heard.ExactlyAsync(0);
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Reasons_called_normal_are_neither_counted_nor_told()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

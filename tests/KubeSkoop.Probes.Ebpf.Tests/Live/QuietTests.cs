@@ -7,7 +7,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 [Collection("alone")]
 public sealed class QuietTests
 {
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage | Needs.Native)]
     public async Task An_idle_namespace_and_a_minute_of_healthy_load_give_no_event()
     {
         TimeSpan duration = TimeSpan.FromSeconds(60);

@@ -9,7 +9,6 @@ public sealed class SteadyStateTests
     [InlineData("tcpreset")]
     [InlineData("tcpretrans")]
     [InlineData("packetloss")]
-    [InlineData("socketlatency")]
     [InlineData("netiftxlatency")]
     public async Task Sampling_allocates_nothing(string name)
     {
@@ -45,6 +44,9 @@ public sealed class SteadyStateTests
             if (name != "tcpretrans") Assert.Contains(rows, r => (r.Namespace?.Inode == ns.Inode || r.Namespace?.Inode == other.Inode) && counted(r.Value) >= 3);
         }
     }
+
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
+    public Task Sampling_sockets_allocates_nothing() => Sampling_allocates_nothing("socketlatency");
 
     [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Sampling_CPUs_allocates_nothing()

@@ -7,7 +7,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
 [Collection("alone")]
 public sealed class CyclesTests
 {
-    [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage | Needs.Native, "bpftool")]
     public async Task A_thousand_starts_and_stops_under_traffic_leave_nothing()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

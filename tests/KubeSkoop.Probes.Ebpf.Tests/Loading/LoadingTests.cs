@@ -52,12 +52,18 @@ public sealed class LoadingTests
             new HookVariant("tp_btf", ["b"], static k => k.Tracepoint("tcp_send_reset", 99)),
             new HookVariant("tp_btf", ["c"], static k => k.Tracepoint("tcp_receive_reset", 1)),
             new HookVariant("kprobe", ["d"], static _ => null));
-        Assert.Equal("c", BpfObject.Choose("x", hook, features, null).Variant.Programs[0]);
-        Assert.Equal("d", BpfObject.Choose("x", hook, features, "kprobe").Variant.Programs[0]);
-        ProbeUnavailableException none = Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", hook, features, "fentry"));
+        Assert.Equal("c", Assert.Single(BpfObject.Choose("x", [hook], features, null)).Variant!.Programs[0]);
+        Assert.Equal("d", Assert.Single(BpfObject.Choose("x", [hook], features, "kprobe")).Variant!.Programs[0]);
+        ProbeUnavailableException none = Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", [hook], features, "fentry"));
         Assert.Contains("fentry: the kernel is locked down; tp_btf: not the one asked for (fentry)", none.Message, StringComparison.Ordinal);
-        Assert.Contains("there is no tracepoint nothing", Assert.Throws<ProbeUnavailableException>(() =>
-            BpfObject.Choose("x", new Hook("h", new HookVariant("tp_btf", [], static k => k.Tracepoint("nothing", 1))), features, null)).Message, StringComparison.Ordinal);
+        var nothing = new Hook("h", new HookVariant("tp_btf", [], static k => k.Tracepoint("nothing", 1)));
+        Assert.Contains("there is no tracepoint nothing", Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", [nothing], features, null)).Message, StringComparison.Ordinal);
+
+        // A way that was asked for is for hooks that have it, and one of them must; what a probe can do without is left out with the reason.
+        Assert.Equal(["d", "e"], BpfObject.Choose("x", [hook, new Hook("other", new HookVariant("tp_btf", ["e"], static _ => null))], features, "kprobe").Select(static c => c.Variant!.Programs[0]));
+        Assert.Contains("it has no way by kprobe", Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", [nothing], features, "kprobe")).Message, StringComparison.Ordinal);
+        ChosenHook without = Assert.Single(BpfObject.Choose("x", [nothing with { Without = "something" }], features, null));
+        Assert.Equal((null, "tp_btf: there is no tracepoint nothing"), (without.Variant, without.Refusal));
     }
 
     [LiveFact(Needs.Bpf, "setpriv", "bpftool")]
@@ -90,7 +96,7 @@ public sealed class LoadingTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.Native)]
     public async Task Runs_are_counted_and_timed_by_the_kernel_for_a_part_of_the_time_that_stands_for_the_whole()
     {
         const int Times = 100, Connections = 20; // two runs each: one reset sent, one received

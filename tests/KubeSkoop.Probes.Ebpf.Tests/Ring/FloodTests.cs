@@ -8,7 +8,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Ring;
 [Collection("alone")]
 public sealed class FloodTests
 {
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.Native, "nstat")]
     public async Task Of_a_million_events_each_is_received_or_counted_as_dropped()
     {
         const int Datagrams = 1_000_000;

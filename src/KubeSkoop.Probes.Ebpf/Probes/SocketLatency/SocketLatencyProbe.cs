@@ -28,14 +28,14 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
         ],
         KernelSources =
         [
-            "tracepoint sock:sk_data_ready (6.3)",
-            "tracepoints sock:sock_recv_length, sock:sock_send_length (6.3)",
+            "tracepoint sock:sk_data_ready (6.3; before: function sock_def_readable)",
+            "tracepoints sock:sock_recv_length, sock:sock_send_length (6.3; before: functions inet_recvmsg, inet6_recvmsg, inet_sendmsg, inet6_sendmsg)",
             "tracepoints net:net_dev_queue, tcp:tcp_destroy_sock",
         ],
         Requirements =
         [
             "CAP_BPF and CAP_PERFMON (before 5.8: CAP_SYS_ADMIN).",
-            "A kernel with BTF, 6.3 or later.",
+            "A kernel with BTF, 6.3 or later; from 5.11 on if it lets programs hook functions (fentry).",
         ],
         Metrics = SocketLatencyRecord.Metrics.Describe(),
         Events = [new(nameof(SocketLatencyEvent), "Data waited for longer than the threshold: read or write, how long, flow in socket view, process (read) or cause (write), bytes.")],
@@ -62,9 +62,15 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
 
     private protected override IReadOnlyList<Hook> Hooks { get; } =
     [
-        new("ready", new HookVariant("tp_btf", ["data_ready"], static k => k.Tracepoint("sk_data_ready", 1))),
-        new("read", new HookVariant("tp_btf", ["received"], static k => k.Tracepoint("sock_recv_length", 3))),
-        new("write", new HookVariant("tp_btf", ["written"], static k => k.Tracepoint("sock_send_length", 3))),
+        new("ready",
+            new HookVariant("tp_btf", ["data_ready"], static k => k.Tracepoint("sk_data_ready", 1)),
+            new HookVariant("fentry", ["enter_readable"], static k => k.SocketStorage() ?? k.Function("sock_def_readable"))),
+        new("read",
+            new HookVariant("tp_btf", ["received"], static k => k.Tracepoint("sock_recv_length", 3)),
+            new HookVariant("fentry", ["leave_receive", "leave_receive6"], static k => k.Function("inet_recvmsg") ?? k.Function("inet6_recvmsg"))),
+        new("write",
+            new HookVariant("tp_btf", ["written"], static k => k.Tracepoint("sock_send_length", 3)),
+            new HookVariant("fentry", ["leave_send", "leave_send6"], static k => k.Function("inet_sendmsg") ?? k.Function("inet6_sendmsg"))),
         new("transmit", new HookVariant("tp_btf", ["transmit"], static k => k.Tracepoint("net_dev_queue", 1))),
         new("end", new HookVariant("tp_btf", ["destroy"], static k => k.Tracepoint("tcp_destroy_sock", 1))),
     ];

@@ -29,6 +29,7 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
         KernelSources =
         [
             "tracepoint tcp:tcp_send_reset (4.15; with a reason, and where there is no socket: 6.10)",
+            "functions tcp_v4_send_reset, tcp_v6_send_reset, before 6.10: where there is no socket, or one in TIME_WAIT",
             "tracepoint tcp:tcp_receive_reset (4.15)",
         ],
         Requirements =
@@ -41,7 +42,7 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
         Options = EbpfOptionDescriptions.OfProbe,
         Notes =
         [
-            "Before 6.10 the kernel's tracepoint is silent where there is no socket: resets that answer a segment to a closed port are not seen there.",
+            "Before 6.10 the kernel's tracepoint is silent where there is no socket. Resets that answer a segment to a closed port are seen there only if programs may hook functions (fentry, kprobe), and have no reason.",
             "A reset that is received is told by the socket it ends; one for which there is no socket does not exist for TCP.",
         ],
     };
@@ -54,8 +55,18 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
         new("send",
             new HookVariant("tp_btf", ["send_reset_with_reason"], static k => k.Tracepoint("tcp_send_reset", 3)),
             new HookVariant("tp_btf", ["send_reset"], static k => k.Tracepoint("tcp_send_reset", 2, 2))),
+        new("answer",
+            new HookVariant("tp_btf", [], static k => k.Tracepoint("tcp_send_reset", 3) is null ? null : "the tracepoint tcp_send_reset tells only of sockets (6.10)"),
+            new HookVariant("fentry", ["answer", "answer6"], static k => SeenAlready(k) ?? k.Function("tcp_v4_send_reset") ?? k.Function("tcp_v6_send_reset")),
+            new HookVariant("kprobe", ["answer_by_kprobe", "answer6_by_kprobe"], static k => SeenAlready(k) ?? k.Kprobe("tcp_v4_send_reset") ?? k.Kprobe("tcp_v6_send_reset")))
+        {
+            Without = "resets for segments that have no socket",
+        },
         new("receive", new HookVariant("tp_btf", ["receive_reset"], static k => k.Tracepoint("tcp_receive_reset", 1))),
     ];
+
+    // They would be counted twice.
+    private static string? SeenAlready(KernelFeatures features) => features.Tracepoint("tcp_send_reset", 3) is null ? "the tracepoint tcp_send_reset tells of them (6.10)" : null;
 
     /// <summary>A started probe with sources of its own, for programs without a container.</summary>
     public static Task<TcpResetProbe> StartNewAsync(EbpfOptions? options = null, TcpResetOptions? tcpreset = null, CancellationToken cancellationToken = default) =>

@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using KubeSkoop.Probes.Procfs;
 using KubeSkoop.Probes.Procfs.Interop;
 using Microsoft.Extensions.Options;
@@ -274,6 +276,10 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
         uint inode = ProcNamespaceSource.ReadNamespaceLink(proc, "thread-self/ns/net\0"u8, out error);
         byte[] request = SocketDiagnostics.Request(SocketDiagnostics.Connections, info: false);
         var buffer = new NetlinkBuffer();
+        // Something to be seen, so that seeing nothing does not agree.
+        using var own = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        own.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        own.Listen(1);
         uint agreed = 0;
         for (int attempt = 0; attempt < Attempts; attempt++)
         {
@@ -283,7 +289,7 @@ public sealed class TcpSummaryProbe : MetricProbe<TcpSummaryRecord>, IConfigurab
                 uint first = before.Connections.States[state], last = after.Connections.States[state], mine = ours.Connections.States[state];
                 if (Math.Min(first, last) <= mine && mine <= Math.Max(first, last)) agreed |= 1u << state;
             }
-            if (ours.Listeners.Count == before.Listeners.Count && ours.Listeners.Limit == before.Listeners.Limit) agreed |= 1u << 16;
+            if (ours.Listeners.Count > 0 && ours.Listeners.Count == before.Listeners.Count && ours.Listeners.Limit == before.Listeners.Limit) agreed |= 1u << 16;
             if (agreed == (1u << 17) - 1) return null;
         }
         return "it sees other sockets than sock_diag does in the own namespace";
