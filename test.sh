@@ -2,22 +2,24 @@
 # Builds, runs every test and check, and ends with one line: N passed, N failed, N skipped.
 #   ./test.sh                 everything
 #   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
+#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (about an hour)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$root"
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 
-update=false
+update=false kernels=some
 case ${1:-} in
 "") ;;
 --update-docs) update=true ;;
+--kernels) kernels=all ;;
 -h | --help)
-	sed -n '2,4s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 	exit 0
 	;;
 *)
-	say "test.sh knows only --update-docs, not '$1'."
+	say "test.sh knows only --update-docs and --kernels, not '$1'."
 	exit 2
 	;;
 esac
@@ -87,6 +89,31 @@ run_tests() {
 		/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
 }
 
+# Live tests in virtual machines with other kernels; each counts as a test.
+run_kernels() {
+	local code=0 log=$results/kernels.log name p f s began=$SECONDS
+	tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$log" 2>&1 </dev/null || code=$?
+	if [[ $code -ne 0 && $code -ne 3 ]]; then
+		failed=$((failed + 1))
+		echo "FAILED  other kernels: ended with $code"
+		tail -n 20 "$log" >&2
+	elif [[ $code -eq 3 ]]; then
+		skipped=$((skipped + 1))
+		skips+=("Live tests on other kernels: $(tail -n 1 "$log")")
+	fi
+	for name in "$results"/kernels/*.tsv; do
+		[[ -s $name ]] || continue
+		p=$(grep -c $'^@\ttest\tpassed' "$name") || true
+		f=$(grep -c $'^@\ttest\tfailed' "$name") || true
+		s=$(grep -c $'^@\ttest\tskipped' "$name") || true
+		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+		name=$(basename "$name" .tsv)
+		printf '%-7s Linux %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" $((SECONDS - began))
+		awk -F'\t' '$2 == "test" && $3 == "failed" { printf "        %s: %s\n", $5, $6 }' "$results/kernels/$name.tsv"
+		[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk -F'\t' -v name="$name" '$2 == "test" && $3 == "skipped" { print "Linux " name ": " $5 ": " $6 }' "$results/kernels/$name.tsv")
+	done
+}
+
 # Documents made from the probes' descriptors, written below the given directory.
 generate_docs() {
 	"$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter" docs --output "$1"
@@ -150,7 +177,12 @@ else
 	export SNAPSHOOTER_STRICT_MODE=true
 fi
 
+if [[ $kernels == all ]]; then
+	run_kernels all
+	finish
+fi
 for project in tests/*/*Tests.csproj; do run_tests "$project"; done
+run_kernels some
 check "fuzz every parser, 3,000 texts each" dotnet tests/KubeSkoop.Probes.Fuzz/bin/Release/net10.0/KubeSkoop.Probes.Fuzz.dll \
 	all --iterations 3000 --corpus tests/Fixtures || true
 check "format (dotnet format)" dotnet format "$solution" --no-restore --verify-no-changes || true
