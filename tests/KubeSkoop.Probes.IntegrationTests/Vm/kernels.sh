@@ -72,6 +72,12 @@ fetch() {
 	mkdir -p "$folder/root"
 	for deb in "$apt"/packages/*.deb; do dpkg -x "$deb" "$folder/root"; done
 	[[ -n $(find "$folder/root" -name 'vmlinuz*' -print -quit) ]] || { say "The packages ${packages[*]} hold no kernel."; return 1; }
+	# Of another architecture this machine has no programs to copy from.
+	if [[ $arch != "$(dpkg --print-architecture)" ]]; then
+		rm -f "$apt"/packages/*.deb
+		(cd "$apt/packages" && apt-get "${options[@]}" download busybox-static libc6 libgcc-s1 libstdc++6 dash) >&2
+		for deb in "$apt"/packages/*.deb; do dpkg -x "$deb" "$folder/base"; done
+	fi
 	printf '%s\n' "$version" >"$folder/complete"
 	printf '%s\n' "$folder"
 }

@@ -30,7 +30,7 @@ need_machine() {
 
 publish() {
 	local log=$results/publish-$1.log
-	dotnet publish "$root/tests/KubeSkoop.Probes.LiveRunner" -c Release -r "linux-$1" -o "$runner/$1" -v quiet -nologo >"$log" 2>&1 </dev/null || {
+	dotnet publish "$root/tests/KubeSkoop.Probes.LiveRunner" -c Release -r "linux-$1" "${@:2}" -o "$runner/$1" -v quiet -nologo >"$log" 2>&1 </dev/null || {
 		cat "$log" >&2
 		cannot "The live runner cannot be built."
 	}
@@ -64,6 +64,19 @@ collect() {
 	say "$name: $(grep -c $'^@\ttest\tpassed' "$results/$name.tsv" || true) passed, $(grep -c $'^@\ttest\tfailed' "$results/$name.tsv" || true) failed, $(grep -c $'^@\ttest\tskipped' "$results/$name.tsv" || true) skipped ($((SECONDS - began)) s)"
 }
 
+# The programs that most tests need are not there for that architecture: every probe is started.
+collect_arm64() {
+	local name=6.12-arm64 folder
+	if [[ -n $(need_tools qemu-system-aarch64:qemu-system-arm) ]] || ! folder=$("$here/kernels.sh" fetch "$name"); then
+		say "$name: not here."
+		return
+	fi
+	publish arm64 --self-contained
+	"$here/vm.sh" --kernel "$folder" --arch arm64 --limit 900 --memory 2048 --add "$runner/arm64/.:/live" -- \
+		"DOTNET_gcHeapHardLimit=30000000 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 /live/KubeSkoop.Probes.LiveRunner --matrix --only '^\$'" >"$results/$name.log" 2>&1 || true
+	grep -a '^@' "$results/$name.log" >"$results/$name.tsv" || true
+}
+
 need_machine
 mkdir -p "$results"
 publish x64
@@ -80,6 +93,7 @@ all)
 		esac
 		collect "$name" 900 "live --matrix; $forced"
 	done
+	collect_arm64
 	"$runner/x64/KubeSkoop.Probes.LiveRunner" --matrix --only '^$' >"$results/native.tsv"
 	"$here/document.sh" "$results" >"$root/docs/kernels.md"
 	;;

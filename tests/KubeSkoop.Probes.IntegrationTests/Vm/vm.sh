@@ -46,8 +46,15 @@ fi
 
 # The root.
 root=$work/root
-mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,run,tmp,root,out,mnt,var,lib64,usr/bin,usr/sbin,lib/modules}
-busybox=${BUSYBOX:-$(command -v busybox)}
+mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,run,tmp,root,out,mnt,var,lib64,usr/bin,usr/sbin,usr/lib/modules}
+ln -s usr/lib "$root/lib"
+busybox=$(command -v busybox)
+if [[ -d $kernel/base ]]; then
+	busybox=$(find "$kernel/base" -type f -path '*bin/busybox' | head -1)
+	cp -r "$kernel/base/usr/lib/." "$root/usr/lib/"
+	for folder in lib bin; do [[ ! -d $kernel/base/$folder || -L $kernel/base/$folder ]] || cp -r "$kernel/base/$folder/." "$root/usr/$folder/"; done
+	cp "$(find "$kernel/base" -type f -path '*bin/dash' | head -1)" "$root/bin/sh"
+fi
 cp "$busybox" "$root/bin/busybox"
 cp -r "$plain/lib/modules/$version" "$root/lib/modules/"
 libraries() {
