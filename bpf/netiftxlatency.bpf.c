@@ -49,15 +49,15 @@ struct {
 	__type(value, struct handed);
 } handed SEC(".maps");
 
-KS_COUNTERS_PER_CPU(counts, __u32, struct netiftxlatency_counts)
+KS_COUNTERS_PER_CPU(counts, struct ks_netns, struct netiftxlatency_counts)
 
 // Counts a time. False when it is not to be told.
 static __always_inline bool count(enum netiftxlatency_kind kind, const struct net_device *dev, __u64 latency)
 {
-	__u32 netns = dev->nd_net.net->ns.inum;
+	struct ks_netns netns = ks_netns_of(dev->nd_net.net);
 	struct netiftxlatency_counts *counted;
 
-	if (!ks_wanted(netns))
+	if (!ks_wanted(netns.inum))
 		return false;
 	counted = counts_of(&netns);
 	if (counted) {

@@ -73,7 +73,7 @@ static __always_inline int on_drop(void *ctx, const struct sk_buff *skb, __u64 l
 	if (has(packetloss.normal, reason) || !is_packet(skb, receiver ? receiver : sk) || is_stray(skb, reason))
 		return 0;
 	key.netns = receiver ? ks_netns_of_sock(receiver) : ks_netns_of_skb(skb);
-	if (!ks_wanted(key.netns))
+	if (!ks_wanted(key.netns.inum))
 		return 0;
 	counted = counts_of(&key);
 	if (counted) {
@@ -81,7 +81,7 @@ static __always_inline int on_drop(void *ctx, const struct sk_buff *skb, __u64 l
 		ks_add(&counted->bytes, BPF_CORE_READ(skb, len));
 	}
 	if (packetloss.stacks) {
-		struct packetloss_event_with_stack *with = ks_reserve(sizeof(*with), key.netns, bpf_ktime_get_ns());
+		struct packetloss_event_with_stack *with = ks_reserve(sizeof(*with), key.netns.inum, bpf_ktime_get_ns());
 		long bytes;
 
 		if (!with)
@@ -92,7 +92,7 @@ static __always_inline int on_drop(void *ctx, const struct sk_buff *skb, __u64 l
 		bpf_ringbuf_submit(with, 0);
 		return 0;
 	}
-	event = ks_reserve(sizeof(*event), key.netns, bpf_ktime_get_ns());
+	event = ks_reserve(sizeof(*event), key.netns.inum, bpf_ktime_get_ns());
 	if (!event)
 		return 0;
 	fill(event, skb, sk, receiver, location, reason);

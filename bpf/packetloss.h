@@ -16,8 +16,9 @@ struct packetloss_settings {
 };
 
 struct packetloss_key {
-	__u32 netns;
+	struct ks_netns netns;
 	__u32 reason;	// enum skb_drop_reason, numbered as on this kernel; 0: this kernel has none
+	__u32 pad;
 	__u64 location;	// the address of the caller
 };
 KS_RECORD(packetloss_key);

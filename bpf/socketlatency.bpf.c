@@ -11,7 +11,8 @@
 
 #define MARKS 8
 #define SLOTS 8192		// a power of two
-#define MSG_PEEK 0x2		// include/linux/socket.h
+#define MSG_OOB 0x1		// include/linux/socket.h
+#define MSG_PEEK 0x2
 #define MSG_WAITALL 0x100
 #define MSG_ERRQUEUE 0x2000
 #define TCP_CHRONO_RWND_LIMITED 2	// include/linux/tcp.h, enum tcp_chrono
@@ -62,7 +63,7 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-KS_COUNTERS_PER_CPU(counts, __u32, struct socketlatency_counts)
+KS_COUNTERS_PER_CPU(counts, struct ks_netns, struct socketlatency_counts)
 
 #define mark_of(waiting, i) (&(waiting)->marks[((waiting)->first + (i)) % MARKS])
 #define is_after(a, b) ((__s32)((a) - (b)) > 0)
@@ -299,9 +300,10 @@ static __always_inline int on_received(struct sock *sk, int length, int flags)
 	__u64 now, since = 0, latency;
 	struct tcp_sock *tcp;
 	struct kept *socket;
-	__u32 netns, left, times = 1;
+	__u32 left, times = 1;
+	struct ks_netns netns;
 
-	if (length < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_inet(sk))
+	if (length < 0 || flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE) || !is_inet(sk))
 		return 0;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	tcp = bpf_skc_to_tcp_sock(sk);
@@ -317,12 +319,12 @@ static __always_inline int on_received(struct sock *sk, int length, int flags)
 		since = read_datagram(socket, left);
 	}
 	// The end of a stream is no byte. Who waits for all of it took what came at once, and only returns now.
-	if (!since || !times || (tcp && !length) || flags & MSG_WAITALL)
+	if (!since || !times || (tcp && (!length || flags & MSG_WAITALL)))
 		return 0;
 
 	now = bpf_ktime_get_ns();
 	latency = now > since ? now - since : 0;
-	netns = netns_of(sk);
+	netns = ks_netns_of_sock(sk);
 	counted = counts_of(&netns);
 	if (counted) {
 		ks_observe_many(tcp ? &counted->tcp_read : &counted->udp_read, latency, times);
@@ -439,7 +441,8 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 	struct socketlatency_counts *counted;
 	struct socketlatency_event *event;
 	__u64 now, oldest = 0;
-	__u32 netns, already, end, payload, cause = 0;
+	struct ks_netns netns;
+	__u32 already, end, payload, cause = 0;
 	const struct tcp_sock *tcp = (const void *)sk; // what has unsent bytes is one
 	bool passed = false;
 	struct kept *socket;
@@ -451,7 +454,7 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 		return 0;
 	already = BPF_CORE_READ(tcp, snd_nxt); // not yet moved by this segment
 	end = end_of_segment(skb, &payload);
-	netns = netns_of(sk);
+	netns = ks_netns_of_sock(sk);
 	counted = counts_of(&netns);
 	if (!counted)
 		return 0;
@@ -496,13 +499,29 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 	return 0;
 }
 
-// What was never read.
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(destroy, struct sock *sk)
+static __always_inline void leave_slot(const struct sock *sk)
 {
 	struct slot *slot = slot_of(sk);
 
 	if (slot && slot->owner == (__u64)sk)
 		slot->owner = 0;
+}
+
+// What was never read.
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy, struct sock *sk)
+{
+	leave_slot(sk);
+	return 0;
+}
+
+// A socket may be taken for a second connection (connect to AF_UNSPEC, then to somewhere else), which counts from another beginning.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state, struct sock *sk, int before, int after)
+{
+	if (after != TCP_SYN_SENT || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	leave_slot(sk);
+	bpf_sk_storage_delete(&sockets, sk);
 	return 0;
 }

@@ -7,9 +7,9 @@
 #define RTF_LOCAL 0x80000000	// include/uapi/linux/ipv6_route.h
 #define TCP_RST 0x04
 
-KS_COUNTERS(counts, __u32, struct tcpreset_counts)
+KS_COUNTERS(counts, struct ks_netns, struct tcpreset_counts)
 
-static __always_inline void count(__u32 netns, enum tcpreset_kind kind)
+static __always_inline void count(struct ks_netns netns, enum tcpreset_kind kind)
 {
 	struct tcpreset_counts *counted = counts_of(&netns);
 
@@ -22,13 +22,13 @@ static __always_inline void on_reset(enum tcpreset_kind kind, const struct sock 
 				     __u32 reason)
 {
 	bool has_sock = kind != TCPRESET_NO_SOCKET;
-	__u32 netns = has_sock ? ks_netns_of_sock(sk) : ks_netns_of_skb(skb);
+	struct ks_netns netns = has_sock ? ks_netns_of_sock(sk) : ks_netns_of_skb(skb);
 	struct tcpreset_event *event;
 
-	if (!ks_wanted(netns))
+	if (!ks_wanted(netns.inum))
 		return;
 	count(netns, kind);
-	event = ks_reserve(sizeof(*event), netns, bpf_ktime_get_ns());
+	event = ks_reserve(sizeof(*event), netns.inum, bpf_ktime_get_ns());
 	if (!event)
 		return;
 	event->kind = kind;

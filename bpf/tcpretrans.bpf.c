@@ -6,13 +6,13 @@
 #define TCP_CA_RECOVERY 3	// include/uapi/linux/tcp.h, enum tcp_ca_state
 #define TCP_CA_LOSS 4
 
-KS_COUNTERS(counts, __u32, struct tcpretrans_counts)
+KS_COUNTERS(counts, struct ks_netns, struct tcpretrans_counts)
 
-static __always_inline bool count(__u32 netns, enum tcpretrans_kind kind, __u64 segments, int error)
+static __always_inline bool count(struct ks_netns netns, enum tcpretrans_kind kind, __u64 segments, int error)
 {
 	struct tcpretrans_counts *counted;
 
-	if (!ks_wanted(netns))
+	if (!ks_wanted(netns.inum))
 		return false;
 	counted = counts_of(&netns);
 	if (counted)
@@ -38,12 +38,13 @@ static __always_inline int on_retransmit(const struct sock *sk, const struct sk_
 	const struct tcp_skb_cb *cb = (const void *)__builtin_preserve_access_index(&skb->cb);
 	__u8 state = ks_state(sk), congestion = BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state);
 	enum tcpretrans_kind kind = kind_of(state, congestion);
-	__u32 netns = ks_netns_of_sock(sk), segments = BPF_CORE_READ(cb, tcp_gso_segs);
+	struct ks_netns netns = ks_netns_of_sock(sk);
+	__u32 segments = BPF_CORE_READ(cb, tcp_gso_segs);
 	struct tcpretrans_event *event;
 
 	if (!count(netns, kind, segments, error))
 		return 0;
-	event = ks_reserve(sizeof(*event), netns, bpf_ktime_get_ns());
+	event = ks_reserve(sizeof(*event), netns.inum, bpf_ktime_get_ns());
 	if (!event)
 		return 0;
 	ks_flow_of_sock(&event->head.flow, sk);
@@ -76,12 +77,12 @@ int BPF_PROG(retransmit, const struct sock *sk, const struct sk_buff *skb)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(retransmit_synack, const struct sock *listener, const struct sock *request)
 {
-	__u32 netns = ks_netns_of_sock(listener);
+	struct ks_netns netns = ks_netns_of_sock(listener);
 	struct tcpretrans_event *event;
 
 	if (!count(netns, TCPRETRANS_SYNACK, 1, 0))
 		return 0;
-	event = ks_reserve(sizeof(*event), netns, bpf_ktime_get_ns());
+	event = ks_reserve(sizeof(*event), netns.inum, bpf_ktime_get_ns());
 	if (!event)
 		return 0;
 	ks_flow_of_sock(&event->head.flow, request);

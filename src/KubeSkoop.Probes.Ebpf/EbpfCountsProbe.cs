@@ -18,7 +18,7 @@ public abstract class EbpfCountsProbe<TRecord, TEvent, TOptions> : EbpfProbe<TRe
     {
     }
 
-    private protected override void Loaded(BpfObject loaded) => _counts = new NamespaceCounts(loaded.Map("counts"));
+    private protected override void Loaded(BpfObject loaded) => _counts = new NamespaceCounts(loaded.Map("counts"), Programs.Alive);
 
     private protected override void Unloading()
     {
@@ -35,7 +35,8 @@ public abstract class EbpfCountsProbe<TRecord, TEvent, TOptions> : EbpfProbe<TRe
         NoteProblems(batch);
         IReadOnlyList<NetworkNamespace> snapshot = Programs.Namespaces.Current;
         _counts!.Read(snapshot);
-        for (int i = 0; i < snapshot.Count; i++) Write(ref batch.Add(snapshot[i].Subject), _counts.Of(snapshot[i])); // an enumerator would be an object per sample
+        for (int i = 0; i < snapshot.Count; i++) // an enumerator would be an object per sample
+            if (_counts.TryGet(snapshot[i], out ReadOnlySpan<ulong> counts)) Write(ref batch.Add(snapshot[i].Subject), counts);
         if (_counts.Unattributed.ContainsAnyExcept(0ul)) Write(ref batch.Add(SampleSubject.Node), _counts.Unattributed);
     }
 }

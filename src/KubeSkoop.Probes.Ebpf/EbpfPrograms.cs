@@ -22,6 +22,7 @@ public sealed class EbpfPrograms
         Namespaces = namespaces;
         Options = options?.Value ?? new EbpfOptions();
         Node = sdk?.Value.ResolvedNodeName;
+        Alive = new AliveNamespaces(this);
     }
 
     /// <summary>The namespaces of this machine.</summary>
@@ -32,6 +33,8 @@ public sealed class EbpfPrograms
     internal string? Node { get; }
 
     internal RingThread Rings { get; } = new();
+
+    internal AliveNamespaces Alive { get; }
 
     internal KernelFeatures Features => KernelFeatures.Of(Options);
 

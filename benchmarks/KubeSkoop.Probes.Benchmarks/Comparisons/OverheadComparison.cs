@@ -19,7 +19,7 @@ internal static class OverheadComparison
         ("tcpreset", 1, ["tcp_send_reset", "tcp_receive_reset"], static p => new TcpResetProbe(p)),
         ("tcpretrans", 1, ["tcp_retransmit_skb", "tcp_retransmit_synack"], static p => new TcpRetransProbe(p)),
         ("packetloss", 1, ["kfree_skb"], static p => new PacketLossProbe(p)),
-        ("socketlatency", 3, ["sk_data_ready", "sock_recv_length", "sock_send_length", "net_dev_queue", "tcp_destroy_sock"], static p => new SocketLatencyProbe(p)),
+        ("socketlatency", 3, ["sk_data_ready", "sock_recv_length", "sock_send_length", "net_dev_queue", "tcp_destroy_sock", "inet_sock_set_state"], static p => new SocketLatencyProbe(p)),
         ("netiftxlatency", 3, ["qdisc_enqueue", "qdisc_dequeue", "net_dev_start_xmit", "net_dev_xmit"], static p => new NetifTxLatencyProbe(p)),
         ("net_softirq", 1, ["softirq_raise", "softirq_entry", "softirq_exit"], static p => new NetSoftirqProbe(p)),
         ("biolatency", 1, ["block_io_start", "block_rq_issue", "block_rq_complete"], static p => new BioLatencyProbe(p)),

@@ -33,9 +33,9 @@ static __always_inline bool ks_is_full(const struct sock *sk)
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
 
-static __always_inline __u32 ks_netns_of_sock(const struct sock *sk)
+static __always_inline struct ks_netns ks_netns_of_sock(const struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	return ks_netns_of(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
 
 // The device a packet is on, or null. While a packet waits in a socket's queue, skb->dev's memory holds other things: a device is
@@ -53,15 +53,15 @@ static __always_inline struct net_device *ks_dev_of_skb(const struct sk_buff *sk
 
 // The namespace of a packet: its device's, else its socket's, else 0. A packet that crosses a veth pair keeps its sender's socket
 // until the receiving side takes it, so the device goes first.
-static __always_inline __u32 ks_netns_of_skb(const struct sk_buff *skb)
+static __always_inline struct ks_netns ks_netns_of_skb(const struct sk_buff *skb)
 {
 	struct net_device *dev = ks_dev_of_skb(skb);
 	struct sock *sk;
 
 	if (dev)
-		return BPF_CORE_READ(dev, nd_net.net, ns.inum);
+		return ks_netns_of(BPF_CORE_READ(dev, nd_net.net));
 	sk = BPF_CORE_READ(skb, sk);
-	return sk ? ks_netns_of_sock(sk) : 0;
+	return sk ? ks_netns_of_sock(sk) : (struct ks_netns){};
 }
 
 // The inode of the cgroup (version 2) that the socket was made in; 0 when it has none, or is no full socket.

@@ -99,6 +99,7 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+	__u64 net_cookie;	// since 5.12 of every namespace
 	struct net_device *loopback_dev;
 } __core;
 
@@ -349,6 +350,21 @@ struct ipv6_header {
 	__be32 source[4];
 	__be32 destination[4];
 };
+
+// A network namespace. Its number may be another one's at once when it has ended; its cookie never is.
+struct ks_netns {
+	__u32 inum;
+	__u32 cookie;	// its lower half; 0: this kernel has none
+};
+
+static __always_inline struct ks_netns ks_netns_of(const struct net *net)
+{
+	struct ks_netns netns = { .inum = BPF_CORE_READ(net, ns.inum) };
+
+	if (bpf_core_field_exists(net->net_cookie))
+		netns.cookie = BPF_CORE_READ(net, net_cookie);
+	return netns;
+}
 
 // An argument of a tp_btf program that may be null. The verifier of kernels before 6.13 holds that such arguments never are, and
 // removes the check for null from the program; what was read from memory it knows nothing about.

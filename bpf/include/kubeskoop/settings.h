@@ -61,7 +61,7 @@ static __always_inline bool ks_wanted(__u32 netns)
 	return !settings.filter || bpf_map_lookup_elem(&namespaces, &netns);
 }
 
-// A map, by the given name, of key to counters that outlive the events about them. A key is a namespace, or begins with one: its
+// A map, by the given name, of key to counters that outlive the events about them. A key is a struct ks_netns, or begins with one: its
 // owner deletes what belongs to namespaces that are gone. NAME_of(&key) gives the counters, zeroed when they are new, or null when
 // the map is full.
 #define KS_COUNTERS(name, key_type, value_type) KS_COUNTERS_IN(BPF_MAP_TYPE_HASH, 0, name, key_type, value_type)

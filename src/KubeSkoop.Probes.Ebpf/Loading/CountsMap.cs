@@ -34,6 +34,7 @@ internal sealed unsafe class CountsMap<TKey>
             throw new InvalidOperationException($"The map {Libbpf.MapName(map)} has other keys or values than this reader.");
         _words = (int)(value / sizeof(ulong));
         int entries = (int)Libbpf.MapEntries(map);
+        Room = entries;
         _keys = new TKey[Math.Min(entries, 64)];
         _sums = new ulong[_keys.Length * _words];
         _batchKeys = new TKey[Math.Min(entries, 64)];
@@ -45,6 +46,9 @@ internal sealed unsafe class CountsMap<TKey>
 
     /// <summary>Counters of each key.</summary>
     internal int Words => _words;
+
+    /// <summary>How many keys there may be.</summary>
+    internal int Room { get; }
 
     /// <summary>How many.</summary>
     internal int Count { get; private set; }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using KubeSkoop.Probes.Procfs;
 
 namespace KubeSkoop.Probes.Ebpf.Loading;
@@ -9,77 +8,116 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 /// </summary>
 internal sealed class NamespaceCounts : IDisposable
 {
-    private readonly TimeSpan _longestUnknown;
-    private readonly CountsMap<uint> _map;
+    private readonly CountsMap<NamespaceKey> _map;
+    private readonly AliveNamespaces _alive;
+    private readonly NamespaceFates _fates;
     private readonly PerNamespace<Kept> _namespaces;
+    private readonly HashSet<uint> _seen = [];
     private readonly Dictionary<uint, int> _places = [];
-    private readonly Dictionary<uint, long> _unknown = [];
+    private readonly Action<AliveNamespaces, NamespaceCounts> _look;
     private readonly ulong[] _lost;
     private readonly ulong[] _none;
+    private readonly HashSet<uint> _gone = [];
     private readonly Lock _gate = new();
+    private IReadOnlyList<NetworkNamespace>? _snapshot;
     private bool _closed;
 
     /// <param name="map">The map of a loaded object.</param>
+    /// <param name="alive">What the kernel says there is.</param>
     /// <param name="longestUnknown">How long a namespace may be unknown before its counters are the node's: it may just be young. Default: 10 s.</param>
-    internal NamespaceCounts(nint map, TimeSpan? longestUnknown = null)
+    internal NamespaceCounts(nint map, AliveNamespaces alive, TimeSpan? longestUnknown = null)
     {
-        _longestUnknown = longestUnknown ?? TimeSpan.FromSeconds(10);
-        _map = new CountsMap<uint>(map);
+        _map = new CountsMap<NamespaceKey>(map);
+        _alive = alive;
+        _fates = new NamespaceFates(alive, longestUnknown);
         _lost = new ulong[_map.Words];
         _none = new ulong[_map.Words];
         _namespaces = new PerNamespace<Kept>(ns => new Kept(this, ns.Inode));
+        _look = static (_, counts) => counts.Look();
+        alive.Acquire();
     }
 
     /// <summary>What namespaces counted that ended before anybody had seen them, and hits that have none.</summary>
     internal ReadOnlySpan<ulong> Unattributed => _lost;
 
-    /// <summary>Reads the map; then <see cref="Of"/> answers for the namespaces of the snapshot.</summary>
+    /// <summary>Reads the map; then <see cref="TryGet"/> answers for the namespaces of the snapshot.</summary>
     internal void Read(IReadOnlyList<NetworkNamespace> snapshot)
     {
         _ = _namespaces.For(snapshot);
-        lock (_gate) _map.Read();
-        _places.Clear();
-        for (int i = 0; i < _map.Count; i++) _places[_map.Keys[i]] = i;
-        int known = 0;
-        for (int i = 0; i < snapshot.Count; i++)
+        if (!ReferenceEquals(snapshot, _snapshot))
         {
-            if (_places.ContainsKey(snapshot[i].Inode)) known++;
-            if (_unknown.Count > 0) _unknown.Remove(snapshot[i].Inode);
+            _seen.Clear();
+            for (int i = 0; i < snapshot.Count; i++) _seen.Add(snapshot[i].Inode);
+            _snapshot = snapshot;
         }
-        if (known < _places.Count) LookAtUnknown(snapshot);
+        lock (_gate)
+        {
+            _map.Read(); // first: what is counted after the look at the kernel's list may be for a namespace that was not in it
+            _alive.Read(this, _look);
+        }
     }
 
-    /// <summary>The counters of a namespace; zeros where nothing has happened.</summary>
-    internal ReadOnlySpan<ulong> Of(NetworkNamespace ns) => _places.TryGetValue(ns.Inode, out int place) ? _map.Sums(place) : _none;
+    /// <summary>The counters of a namespace, zeros where nothing has happened. False when it has ended, or when the map has no room to tell.</summary>
+    internal bool TryGet(NetworkNamespace ns, out ReadOnlySpan<ulong> counts)
+    {
+        counts = _none;
+        if (_places.TryGetValue(ns.Inode, out int place)) counts = _map.Sums(place);
+        else if (_map.Count >= _map.Room || _gone.Contains(ns.Inode)) return false;
+        return true;
+    }
 
     public void Dispose()
     {
         lock (_gate) _closed = true;
         _namespaces.Dispose();
+        _alive.Release();
     }
 
-    private void LookAtUnknown(IReadOnlyList<NetworkNamespace> snapshot)
+    private void Look()
     {
-        long now = Stopwatch.GetTimestamp();
-        foreach ((uint inode, int place) in _places)
+        _places.Clear();
+        _gone.Clear();
+        for (int i = 0; i < _map.Count; i++)
         {
-            bool known = false;
-            for (int i = 0; i < snapshot.Count && !known; i++) known = snapshot[i].Inode == inode;
-            if (known) continue;
-            if (!_unknown.TryAdd(inode, now) && Stopwatch.GetElapsedTime(_unknown[inode], now) > _longestUnknown)
+            NamespaceKey key = _map.Keys[i];
+            switch (_fates.Of(key, _seen.Contains(key.Inode)))
             {
-                ReadOnlySpan<ulong> sums = _map.Sums(place);
-                for (int word = 0; word < sums.Length; word++) _lost[word] += sums[word];
-                Forget(inode);
-                _unknown.Remove(inode);
+                case NamespaceFate.Take:
+                    _places[key.Inode] = i;
+                    break;
+                case NamespaceFate.Node:
+                    ReadOnlySpan<ulong> sums = _map.Sums(i);
+                    for (int word = 0; word < sums.Length; word++) _lost[word] += sums[word];
+                    Delete(key);
+                    break;
+                case NamespaceFate.Drop:
+                    Delete(key);
+                    break;
             }
         }
+        if (_snapshot is null) return;
+        for (int i = 0; i < _snapshot.Count; i++)
+            if (_alive.Has(_snapshot[i].Inode) == false) _gone.Add(_snapshot[i].Inode);
     }
 
+    private void Delete(NamespaceKey key)
+    {
+        _map.Delete(key);
+        _fates.Forget(key);
+    }
+
+    // Where the kernel does not say what is alive: a number may be another one's soon.
     private void Forget(uint inode)
     {
         lock (_gate)
-            if (!_closed) _map.Delete(inode);
+        {
+            if (_closed) return;
+            _alive.Read((this, inode), static (alive, of) =>
+            {
+                foreach (NamespaceKey key in of.Item1._map.Keys)
+                    if (key.Inode == of.inode && alive.Has(key) != true) of.Item1.Delete(key);
+            });
+        }
     }
 
     private sealed class Kept(NamespaceCounts owner, uint inode) : IDisposable

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 
 /// <summary>socketlatency: readers and writers that are late by a time the test knows from its own clock, and healthy ones.</summary>
-public sealed class SocketLatencyLiveTests
+public sealed partial class SocketLatencyLiveTests
 {
     private static readonly TimeSpan Wait = TimeSpan.FromMilliseconds(150);
 
@@ -291,6 +291,70 @@ public sealed class SocketLatencyLiveTests
         }
     }
 
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
+    public async Task A_socket_that_is_connected_again_begins_anew()
+    {
+        const int Times = 8;
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p));
+        using var heard = new Heard<SocketLatencyEvent>(probe, ns);
+        for (int i = 0; i < Times; i++)
+        {
+            using Pair first = await Pair.CreateAsync(ns, ProtocolType.Tcp, IPAddress.Loopback);
+            for (int piece = 0; piece < 4; piece++) first.Reader.Send(new byte[10]); // the writer's side never reads them
+            Assert.True(first.Writer.Poll(TimeSpan.FromSeconds(5), SelectMode.SelectRead));
+            using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Loopback, 0));
+            Reconnect(first.Writer, (IPEndPoint)listener.LocalEndPoint!); // from another beginning of sequence numbers, which is left to chance
+            using Socket second = listener.Accept();
+            second.Send(new byte[10]);
+            await Task.Delay(Wait);
+            Assert.Equal(10, first.Writer.Receive(new byte[100]));
+        }
+        Assert.All(await heard.ExactlyAsync(Times), static e => Assert.InRange(e.Latency, Wait * 0.9, Wait * 3));
+
+        // connect(2) to AF_UNSPEC ends a connection; .NET has no call for it, nor one to connect again.
+        static unsafe void Reconnect(Socket socket, IPEndPoint to)
+        {
+            const byte Inet = 2;
+            byte* address = stackalloc byte[16]; // struct sockaddr_in
+            new Span<byte>(address, 16).Clear();
+            Assert.Equal(0, ConnectTo((int)socket.Handle, address, 16));
+            address[0] = Inet;
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt16BigEndian(new Span<byte>(address + 2, 2), (ushort)to.Port);
+            to.Address.TryWriteBytes(new Span<byte>(address + 4, 4), out _);
+            Assert.Equal(0, ConnectTo((int)socket.Handle, address, 16));
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
+    public async Task Urgent_data_is_no_read_and_a_datagram_is_one_whatever_the_flags()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p));
+        using var heard = new Heard<SocketLatencyEvent>(probe, ns);
+        using Pair tcp = await Pair.CreateAsync(ns, ProtocolType.Tcp, IPAddress.Loopback);
+        using Pair udp = await Pair.CreateAsync(ns, ProtocolType.Udp, IPAddress.Loopback);
+        tcp.Send(10);
+        tcp.Writer.Send(new byte[1], SocketFlags.OutOfBand);
+        udp.Send(20);
+        await Task.Delay(Wait);
+        Assert.Equal(5, tcp.Reader.Receive(new byte[5]));
+        Assert.Equal(1, tcp.Reader.Receive(new byte[1], SocketFlags.OutOfBand));
+        Assert.Equal(5, tcp.Reader.Receive(new byte[100]));
+        Assert.Equal(20, ReceiveAll((int)udp.Reader.Handle));
+        IReadOnlyList<SocketLatencyEvent> events = await heard.ExactlyAsync(3);
+        Assert.Equal([5u, 5u, 20u], events.Select(static e => e.Bytes).Order());
+
+        static unsafe nint ReceiveAll(int socket)
+        {
+            const int WaitAll = 0x100; // MSG_WAITALL
+            byte* buffer = stackalloc byte[100];
+            return ReceiveFrom(socket, buffer, 100, WaitAll, null, null);
+        }
+    }
+
     [Fact]
     public void A_sampling_that_is_no_power_of_two_is_refused()
     {
@@ -299,6 +363,12 @@ public sealed class SocketLatencyLiveTests
         Assert.Single(new SocketLatencyOptions { Sampling = 1 << 20 }.Validate());
         Assert.Empty(new SocketLatencyOptions { Sampling = 1 }.Validate());
     }
+
+    [System.Runtime.InteropServices.LibraryImport("libc", EntryPoint = "connect", SetLastError = true)]
+    private static unsafe partial int ConnectTo(int socket, byte* address, uint length);
+
+    [System.Runtime.InteropServices.LibraryImport("libc", EntryPoint = "recvfrom", SetLastError = true)]
+    private static unsafe partial nint ReceiveFrom(int socket, byte* buffer, nint length, int flags, byte* address, uint* addressLength);
 
     // One in so many, at random, stands for all of them: six standard deviations. Late ones of a busy machine stand for themselves.
     private static void AssertStandsFor(int reads, ulong counted, int sampling)

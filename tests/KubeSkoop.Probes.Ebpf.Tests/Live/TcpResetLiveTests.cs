@@ -193,6 +193,31 @@ public sealed class TcpResetLiveTests
         public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Ahead;
     }
 
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
+    public async Task A_namespace_with_the_number_of_one_that_has_ended_begins_with_nothing()
+    {
+        await using var bench = new EbpfBench();
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        for (int attempt = 0; attempt < 20; attempt++)
+        {
+            uint before;
+            await using (TestNamespace first = await TestNamespace.CreateAsync())
+            {
+                before = first.Inode;
+                await first.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
+                if (attempt % 2 == 0) Assert.Equal(3ul, bench.Record(probe, first).SentWithoutSocket.Value); // or never seen
+            }
+            await Task.Delay(300); // it ends in the background
+            await using TestNamespace second = await TestNamespace.CreateAsync();
+            if (second.Inode != before) continue; // the kernel gives the lowest number that is free
+            Assert.Equal(0ul, bench.Record(probe, second).SentWithoutSocket.Value);
+            await second.RefusedConnectionsAsync(2, new IPEndPoint(IPAddress.Loopback, 4711));
+            Assert.Equal(2ul, bench.Record(probe, second).SentWithoutSocket.Value);
+            if (attempt > 1) return;
+        }
+        Assert.Fail("No number was given out again.");
+    }
+
     // Kernels before 6.10 give none.
     private static string? Reason(string name) => Machine.Knows("SK_RST_REASON_" + name) ? name : null;
 }

@@ -39,7 +39,7 @@ int parse(struct __sk_buff *ctx)
 	parsed->is_ip = ks_flow_of_skb(&parsed->received, skb, true);
 	if (ks_flow_of_skb(&parsed->sent, skb, false) != parsed->is_ip)
 		return -1;
-	parsed->netns = ks_netns_of_skb(skb);
+	parsed->netns = ks_netns_of_skb(skb).inum;
 	return 0;
 }
 

@@ -76,8 +76,9 @@ internal struct RawPacketLoss
 [StructLayout(LayoutKind.Sequential)]
 internal record struct PacketLossKey
 {
-    internal uint NetworkNamespace;
+    internal Loading.NamespaceKey NetworkNamespace;
     internal uint Reason;
+    private uint _pad;
     internal ulong Location;
 }
 

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Ebpf.Events;
@@ -92,7 +91,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     {
         Dictionary<long, string>? names = Programs.Features.Btf?.Enumerators("skb_drop_reason");
         _reasons = KernelNames.Of(KernelNames.Of(names, "SKB_DROP_REASON_"), "SKB_");
-        _counts = new PacketLossCounts(loaded.Map("counts"), ReasonOf, address => _symbols.Find(address));
+        _counts = new PacketLossCounts(loaded.Map("counts"), Programs.Alive, ReasonOf, address => _symbols.Find(address));
         _settings = loaded.Data<PacketLossSettings>(".data.packetloss");
     }
 
@@ -170,27 +169,31 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
 /// <summary>Brings the program's counters, by namespace, reason and address, together into rows by namespace, reason and part of the kernel.</summary>
 internal sealed class PacketLossCounts : IDisposable
 {
-    private const int MostUnknown = 4096;
-    private static readonly TimeSpan LongestUnknown = TimeSpan.FromSeconds(10);
-
     private readonly CountsMap<PacketLossKey> _map;
+    private readonly AliveNamespaces _alive;
+    private readonly NamespaceFates _fates;
+    private readonly Action<AliveNamespaces, PacketLossCounts> _look;
     private readonly Procfs.PerNamespace<OfNamespace> _namespaces;
     private readonly Func<uint, string?> _reason;
     private readonly Func<ulong, KernelSymbol> _symbol;
     private readonly Dictionary<uint, OfNamespace> _byInode = [];
     private readonly Dictionary<ulong, string> _parts = [];
-    private readonly Dictionary<PacketLossKey, long> _unknown = [];
+    private readonly HashSet<NamespaceKey> _ended = [];
     private readonly Lock _gate = new();
     private IReadOnlyList<NetworkNamespace>? _snapshot;
     private ulong _unattributed;
     private bool _closed;
 
-    internal PacketLossCounts(nint map, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
+    internal PacketLossCounts(nint map, AliveNamespaces alive, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
     {
         _map = new CountsMap<PacketLossKey>(map);
+        _alive = alive;
+        _fates = new NamespaceFates(alive);
+        _look = static (_, counts) => counts.Look();
         _reason = reason;
         _symbol = symbol;
         _namespaces = new Procfs.PerNamespace<OfNamespace>(ns => new OfNamespace(this, ns));
+        alive.Acquire();
     }
 
     /// <summary>Adds a row for each namespace, and one for each reason and part it has lost packets for.</summary>
@@ -203,37 +206,54 @@ internal sealed class PacketLossCounts : IDisposable
             foreach (OfNamespace ns in all) _byInode[ns.Namespace.Inode] = ns;
             _snapshot = snapshot;
         }
-        long now = Stopwatch.GetTimestamp();
         foreach (OfNamespace ns in all) ns.Begin();
         lock (_gate)
         {
-            _map.Read();
-            for (int i = 0; i < _map.Count; i++)
-            {
-                PacketLossKey key = _map.Keys[i];
-                ReadOnlySpan<ulong> counts = _map.Sums(i);
-                if (_byInode.TryGetValue(key.NetworkNamespace, out OfNamespace? ns)) ns.Add(key.Reason, PartOf(key.Location), counts[0], counts[1]);
-                else TakeUnknown(key, counts[0], now);
-            }
+            _map.Read(); // first: what is counted after the look at the kernel's list may be for a namespace that was not in it
+            _alive.Read(this, _look);
         }
         foreach (OfNamespace ns in all) ns.Write(batch);
         if (_unattributed > 0) batch.Add(SampleSubject.Node).Total = _unattributed;
     }
 
-    // Of a namespace nobody has seen: it may be too young, or has ended before anybody looked. Some packets have none.
-    private void TakeUnknown(PacketLossKey key, ulong packets, long now)
+    private void Look()
     {
-        if (_unknown.Count >= MostUnknown) _unknown.Clear();
-        if (_unknown.TryAdd(key, now) || Stopwatch.GetElapsedTime(_unknown[key], now) <= LongestUnknown) return;
-        _unattributed += packets;
+        foreach (OfNamespace ns in _byInode.Values) ns.IsGone = _alive.Has(ns.Namespace.Inode) == false;
+        for (int i = 0; i < _map.Count; i++)
+        {
+            PacketLossKey key = _map.Keys[i];
+            ReadOnlySpan<ulong> counts = _map.Sums(i);
+            bool isSeen = _byInode.TryGetValue(key.NetworkNamespace.Inode, out OfNamespace? ns);
+            switch (_fates.Of(key.NetworkNamespace, isSeen))
+            {
+                case NamespaceFate.Take:
+                    ns!.Add(key.Reason, PartOf(key.Location), counts[0], counts[1]);
+                    break;
+                case NamespaceFate.Node:
+                    _unattributed += counts[0];
+                    Delete(key);
+                    break;
+                case NamespaceFate.Drop:
+                    Delete(key);
+                    break;
+            }
+        }
+        foreach (NamespaceKey key in _ended) _fates.Forget(key);
+        _ended.Clear();
+    }
+
+    // Others of the same namespace follow in the same look.
+    private void Delete(PacketLossKey key)
+    {
         _map.Delete(key);
-        _unknown.Remove(key);
+        _ended.Add(key.NetworkNamespace);
     }
 
     public void Dispose()
     {
         lock (_gate) _closed = true;
         _namespaces.Dispose();
+        _alive.Release();
     }
 
     private string PartOf(ulong location)
@@ -248,8 +268,11 @@ internal sealed class PacketLossCounts : IDisposable
         {
             if (_closed) return;
             _map.Read();
-            foreach (PacketLossKey key in _map.Keys)
-                if (key.NetworkNamespace == inode) _map.Delete(key);
+            _alive.Read((this, inode), static (alive, of) =>
+            {
+                foreach (PacketLossKey key in of.Item1._map.Keys)
+                    if (key.NetworkNamespace.Inode == of.inode && alive.Has(key.NetworkNamespace) != true) of.Item1._map.Delete(key);
+            });
         }
     }
 
@@ -259,6 +282,8 @@ internal sealed class PacketLossCounts : IDisposable
         private ulong _total;
 
         internal NetworkNamespace Namespace => ns;
+
+        internal bool IsGone { get; set; }
 
         internal void Begin()
         {
@@ -281,6 +306,7 @@ internal sealed class PacketLossCounts : IDisposable
 
         internal void Write(SampleBatch<PacketLossRecord> batch)
         {
+            if (IsGone || (_total == 0 && owner._map.Count >= owner._map.Room)) return; // nothing is known
             batch.Add(ns.Subject).Total = _total;
             foreach (Row row in _rows.Values)
             {

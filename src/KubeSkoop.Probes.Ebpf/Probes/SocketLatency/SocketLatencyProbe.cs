@@ -30,7 +30,7 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
         [
             "tracepoint sock:sk_data_ready (6.3; before: function sock_def_readable)",
             "tracepoints sock:sock_recv_length, sock:sock_send_length (6.3; before: functions inet_recvmsg, inet6_recvmsg, inet_sendmsg, inet6_sendmsg)",
-            "tracepoints net:net_dev_queue, tcp:tcp_destroy_sock",
+            "tracepoints net:net_dev_queue, tcp:tcp_destroy_sock, sock:inet_sock_set_state",
         ],
         Requirements =
         [
@@ -73,6 +73,7 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
             new HookVariant("fentry", ["leave_send", "leave_send6"], static k => k.Function("inet_sendmsg") ?? k.Function("inet6_sendmsg"))),
         new("transmit", new HookVariant("tp_btf", ["transmit"], static k => k.Tracepoint("net_dev_queue", 1))),
         new("end", new HookVariant("tp_btf", ["destroy"], static k => k.Tracepoint("tcp_destroy_sock", 1))),
+        new("begin", new HookVariant("tp_btf", ["set_state"], static k => k.Tracepoint("inet_sock_set_state", 3))),
     ];
 
     /// <summary>A started probe with sources of its own, for programs without a container.</summary>
