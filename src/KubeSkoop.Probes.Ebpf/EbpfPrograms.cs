@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KubeSkoop.Probes.Ebpf.Events;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Ebpf.Ring;
@@ -12,14 +13,16 @@ public sealed class EbpfPrograms
 {
     private readonly Lock _indexGate = new();
     private readonly Dictionary<uint, NetworkNamespace> _index = [];
+    private readonly IPodResolver _pods;
     private IReadOnlyList<NetworkNamespace>? _indexed;
     private long _lastLook;
 
     /// <summary>Loads nothing before a probe asks for it.</summary>
-    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null)
+    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null, IPodResolver? pods = null)
     {
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
+        _pods = pods ?? NoPodResolver.Instance;
         Options = options?.Value ?? new EbpfOptions();
         Node = sdk?.Value.ResolvedNodeName;
     }
@@ -36,8 +39,24 @@ public sealed class EbpfPrograms
     internal KernelFeatures Features => KernelFeatures.Of(Options);
 
     /// <summary>The namespace with this inode number. One that was just born is looked for, at most ten times a second.</summary>
-    internal NetworkNamespace? Find(uint inode)
+    internal NetworkNamespace? Find(uint inode) => Find(inode, out _);
+
+    /// <summary>The namespace an event is about, and the pod.</summary>
+    internal NetworkNamespace? Find(in RawEvent head, out PodIdentity? pod)
     {
+        NetworkNamespace? ns = Find(head.NetworkNamespace, out bool looked);
+        pod = ns?.Pod;
+        if (pod is not null) return ns;
+        if (ns is { IsHost: false }) pod = _pods.Resolve(ns); // known since the source has asked
+        if (pod is null && head.Cgroup != 0) pod = _pods.ResolveCgroup(head.Cgroup); // host-network pods, and what has ended
+        // The number of a namespace that is not there: the last pod that had it. But not while a new one may have it already.
+        if (pod is null && ns is null && looked) pod = _pods.ResolveEnded(head.NetworkNamespace);
+        return ns;
+    }
+
+    private NetworkNamespace? Find(uint inode, out bool looked)
+    {
+        looked = false;
         if (inode == 0) return null;
         lock (_indexGate)
         {
@@ -47,6 +66,7 @@ public sealed class EbpfPrograms
             if (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100)) return null;
             _lastLook = now;
             Namespaces.Refresh();
+            looked = true;
             Follow();
             return _index.GetValueOrDefault(inode);
         }

@@ -34,6 +34,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private volatile string? _fault; // of the last look
     private volatile string? _missing; // what the last look could not see, for people
     private (int Denied, int LeftOut) _missingCounts;
+    private int _podsVersion;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
     public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
@@ -59,6 +60,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 
     /// <summary>Names the pods.</summary>
     internal IPodResolver Resolver => _resolver;
+
+    /// <summary>Grows when the resolver may know more, or something else, than before.</summary>
+    internal int PodsVersion => Volatile.Read(ref _podsVersion);
 
     /// <inheritdoc />
     public IDisposable Acquire()
@@ -91,6 +95,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                     throw;
                 }
                 foreach (Known known in _known.Values) _watch.Add(known);
+                _resolver.Changed += AskForPods;
             }
             _leases++;
         }
@@ -113,6 +118,17 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         // Outside the lock: what is registered on the end takes locks of its own.
         if (ended is not null)
             foreach (NetworkNamespace ns in ended) End(ns);
+    }
+
+    // A pod that is known later than its namespace: nothing is looked for, only the names are asked for again.
+    private void AskForPods()
+    {
+        lock (_gate)
+        {
+            if (_leases == 0) return;
+            foreach (Known known in _known.Values) AskForPod(known.Namespace);
+            Interlocked.Increment(ref _podsVersion);
+        }
     }
 
     // What others have registered on the end must not end the watching, and with it the host's process.
@@ -381,10 +397,15 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
+        AskForPod(known.Namespace);
+    }
+
+    private void AskForPod(NetworkNamespace ns)
+    {
         PodIdentity? pod = null;
         try
         {
-            pod = _resolver.Resolve(known.Namespace);
+            pod = _resolver.Resolve(ns);
         }
 #pragma warning disable CA1031 // A resolver is the host's own; it must not end the watching of all namespaces.
         catch (Exception e)
@@ -392,7 +413,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             _fault ??= $"The pod resolver {_resolver.GetType().Name} failed: {e.Message}";
         }
-        if (pod is not null) known.Namespace.Update(known.Namespace.Facts with { Pod = pod });
+        if (pod is not null) ns.Update(ns.Facts with { Pod = pod });
     }
 
     private string? ReadCommand(int pid)
@@ -481,6 +502,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             if (_leases == 0) return;
             _leases = all ? 0 : _leases - 1;
             if (_leases > 0) return;
+            _resolver.Changed -= AskForPods;
             _watch?.Stop();
             _watch = null;
             foreach (Known known in _known.Values) known.Dispose();

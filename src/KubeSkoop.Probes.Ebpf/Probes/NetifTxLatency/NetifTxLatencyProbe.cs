@@ -135,14 +135,14 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
     private protected override NetifTxLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawNetifTxLatency raw) || raw.Kind >= Kinds) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
         var kind = (NetifTxLatencyKind)raw.Kind;
         return new NetifTxLatencyEvent
         {
             Probe = About.Name,
             Timestamp = TimeOf(raw.Head.Time),
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

@@ -136,7 +136,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         if (!MemoryMarshal.TryRead(record, out RawPacketLoss raw)) return null;
         ReadOnlySpan<ulong> stack = MemoryMarshal.Cast<byte, ulong>(record[Marshal.SizeOf<RawPacketLoss>()..]);
         if (raw.Frames > stack.Length) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
         KernelSymbol place = _symbols.Find(raw.Location);
         var functions = new string[raw.Frames];
         for (int i = 0; i < functions.Length; i++) functions[i] = _symbols.Find(stack[i]).ToString();
@@ -145,7 +145,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
             Probe = About.Name,
             Timestamp = TimeOf(raw.Head.Time),
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

@@ -97,14 +97,14 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
     private protected override SocketLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawSocketLatency raw) || raw.Kind > (byte)SocketLatencyKind.Write || raw.Cause > (byte)SocketLatencyCause.CongestionWindow) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
         var kind = (SocketLatencyKind)raw.Kind;
         return new SocketLatencyEvent
         {
             Probe = About.Name,
             Timestamp = TimeOf(raw.Head.Time),
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

@@ -83,13 +83,13 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
     private protected override TcpResetEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpReset raw) || raw.Kind > (byte)TcpResetKind.Received) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
         return new TcpResetEvent
         {
             Probe = About.Name,
             Timestamp = TimeOf(raw.Head.Time),
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Kind = (TcpResetKind)raw.Kind,

@@ -76,13 +76,13 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
     private protected override TcpRetransEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpRetrans raw) || raw.Kind > (byte)TcpRetransKind.TailLossProbe) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
         return new TcpRetransEvent
         {
             Probe = About.Name,
             Timestamp = TimeOf(raw.Head.Time),
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),
