@@ -118,6 +118,10 @@ accept_snapshots() {
 
 mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux \
 	setpriv:util-linux conntrack:conntrack nft:nftables iptables:iptables bpftool:bpftool)
+# A container runtime for the tests about pods. Its service is not needed: they start one of their own.
+if [[ ! (-x /usr/bin/containerd && -x /usr/sbin/runc && -x /usr/lib/cni/bridge && -x /bin/busybox) ]]; then
+	apt_install containerd runc containernetworking-plugins busybox-static || missing+=("a container runtime (Debian packages containerd, runc, containernetworking-plugins, busybox-static)")
+fi
 for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
 # Prometheus's own checker; its package would start a server.
 if promtool=$(unpack_tool promtool prometheus); then

@@ -12,7 +12,7 @@ namespace KubeSkoop.Probes.Kubernetes;
 /// runs, answers from memory, and keeps the last known state while the runtime is away. Without any runtime the uid in a
 /// cgroup's path is what is known.
 /// </summary>
-public sealed class PodDirectory : IPodResolver, IHostedLifecycleService, IAsyncDisposable, IDisposable
+public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService, IAsyncDisposable, IDisposable
 {
     private const int CgroupLooks = 3; // a process often moves into its cgroup just after it was found
     private static readonly TimeSpan FirstAnswer = TimeSpan.FromSeconds(2);
@@ -20,6 +20,7 @@ public sealed class PodDirectory : IPodResolver, IHostedLifecycleService, IAsync
     private readonly HostView _host;
     private readonly RuntimeWatch _watch;
     private readonly TimeProvider _clock;
+    private readonly ILogger? _logger;
     private readonly ConditionalWeakTable<NetworkNamespace, Seen> _seen = [];
     private readonly TaskCompletionSource _looked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
@@ -33,6 +34,7 @@ public sealed class PodDirectory : IPodResolver, IHostedLifecycleService, IAsync
     {
         KubernetesOptions settings = options?.Value ?? new KubernetesOptions();
         _clock = clock ?? TimeProvider.System;
+        _logger = logger;
         _host = new HostView((procfs?.Value ?? new ProcfsOptions()).HostProc, settings.CgroupRoot);
         _watch = new RuntimeWatch(settings, _host, _clock, logger, Take);
     }
@@ -143,8 +145,21 @@ public sealed class PodDirectory : IPodResolver, IHostedLifecycleService, IAsync
         _status = status;
         if (pods is not null) _snapshot = new PodSnapshot(pods);
         if (status.HasLooked) _looked.TrySetResult();
-        if (pods is not null) Changed?.Invoke();
+        if (pods is null) return;
+        try
+        {
+            Changed?.Invoke();
+        }
+#pragma warning disable CA1031 // Whoever listens: it is not the runtime's fault, and must not end the following.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            if (_logger is not null) LogListenerFailed(_logger, e);
+        }
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "What was to be told of changed pods has failed")]
+    private static partial void LogListenerFailed(ILogger logger, Exception e);
 
     /// <summary>
     /// Whether the namespace is the pod's, and not another's with the same number: the pod's may have ended a moment ago
