@@ -14,7 +14,6 @@ public sealed class ContainerdNode : IAsyncDisposable
 {
     private const string Prefix = "kubeskoop-node-";
     private const string Namespaces = "namespaces";
-    private const string Cgroups = "cgroups";
     private const string PauseImage = "local.test/pause:1";
     private const string BusyboxImage = "local.test/busybox:1";
     private static readonly Lazy<Task> Sweep = new(RemoveStaleAsync);
@@ -39,6 +38,9 @@ public sealed class ContainerdNode : IAsyncDisposable
     public string Network { get; }
 
     internal RuntimeService.RuntimeServiceClient Kubelet => new(_channel!);
+
+    // Not the machine's own kubepods, if it has some.
+    private string CgroupRoot => "/" + NetNs;
 
     private string NetNs => Path.GetFileName(_directory);
 
@@ -69,7 +71,7 @@ public sealed class ContainerdNode : IAsyncDisposable
     internal async Task<LivePod> RunPodAsync(string name, string ns = "shop", bool hostNetwork = false, Action<PodSandboxConfig>? configure = null)
     {
         string uid = Guid.NewGuid().ToString("D", CultureInfo.InvariantCulture);
-        string cgroup = $"/kubepods/burstable/pod{uid}";
+        string cgroup = $"{CgroupRoot}/kubepods/burstable/pod{uid}";
         var config = new PodSandboxConfig
         {
             Metadata = new PodSandboxMetadata { Name = name, Namespace = ns, Uid = uid },
@@ -82,13 +84,12 @@ public sealed class ContainerdNode : IAsyncDisposable
             },
         };
         configure?.Invoke(config);
-        Note(Cgroups, cgroup);
         string id = (await Kubelet.RunPodSandboxAsync(new RunPodSandboxRequest { Config = config })).PodSandboxId;
         lock (_gate) _sandboxes.Add(id);
         string info = await CtrAsync("containers", "info", id);
         int at = info.IndexOf("/var/run/netns/cni-", StringComparison.Ordinal);
         string? netns = at < 0 ? null : info[at..info.IndexOf('"', at)];
-        if (netns is not null) Note(Namespaces, Path.GetFileName(netns));
+        if (netns is not null) Note(Path.GetFileName(netns));
         return new LivePod(id, name, ns, uid, cgroup, netns, await PidOfAsync(id), config);
     }
 
@@ -168,14 +169,14 @@ public sealed class ContainerdNode : IAsyncDisposable
         await RemoveAsync(_directory);
     }
 
-    // In files, so that they are known also after a run that was killed.
-    private void Note(string file, string line)
+    // In a file, so that they are known also after a run that was killed.
+    private void Note(string ns)
     {
-        lock (_gate) File.AppendAllLines(Path.Combine(_directory, file), [line]);
+        lock (_gate) File.AppendAllLines(Path.Combine(_directory, Namespaces), [ns]);
     }
 
-    private static string[] Noted(string directory, string file) =>
-        File.Exists(Path.Combine(directory, file)) ? File.ReadAllLines(Path.Combine(directory, file)) : [];
+    private static string[] Noted(string directory) =>
+        File.Exists(Path.Combine(directory, Namespaces)) ? File.ReadAllLines(Path.Combine(directory, Namespaces)) : [];
 
     private async Task<int> PidOfAsync(string id)
     {
@@ -325,11 +326,11 @@ public sealed class ContainerdNode : IAsyncDisposable
                 // ended meanwhile
             }
         }
-        foreach (string ns in Noted(directory, Namespaces).Append(Path.GetFileName(directory)))
+        foreach (string ns in Noted(directory).Append(Path.GetFileName(directory)))
             if (File.Exists($"/run/netns/{ns}")) await Command.RunAsync("ip", ["netns", "delete", ns]);
         foreach (string mount in (await File.ReadAllLinesAsync("/proc/mounts")).Select(static l => l.Split(' ')[1]).Where(m => m.StartsWith(directory + "/", StringComparison.Ordinal)).OrderDescending())
             await Command.RunAsync("umount", ["-l", mount]);
-        foreach (string cgroup in Noted(directory, Cgroups)) RemoveCgroup(cgroup);
+        RemoveCgroup("/" + Path.GetFileName(directory));
         if (Directory.Exists(directory)) Directory.Delete(directory, recursive: true);
     }
 
