@@ -11,9 +11,22 @@ internal sealed class HostView(string hostProc, string cgroupRoot)
 {
     private const int LongestCgroupFile = 16 * 1024;
 
-    internal string Proc => hostProc;
-
     internal CgroupTree Cgroups { get; } = new(cgroupRoot);
+
+    /// <summary>The processes there are now, in order.</summary>
+    internal IReadOnlyList<int> ProcessIds()
+    {
+        try
+        {
+            return [.. Directory.EnumerateDirectories(hostProc)
+                .Select(static path => int.TryParse(Path.GetFileName(path.AsSpan()), System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out int pid) ? pid : 0)
+                .Where(static pid => pid > 0).Order()];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
 
     /// <summary>The cgroup of a process; <see langword="null"/> when it is gone or hidden.</summary>
     internal string? CgroupOf(int pid)

@@ -94,6 +94,41 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         return CgroupPath.TryParse(cgroupPath, out CgroupPath path) && path.ContainerId is { } id ? _snapshot.Container(id) : null;
     }
 
+    /// <summary>
+    /// Every pod of this node with its processes: those that the runtime tells of, and those of which only a cgroup tells.
+    /// Looks through all processes: for people, not for sampling.
+    /// </summary>
+    public IReadOnlyList<PodProcesses> Survey()
+    {
+        PodSnapshot snapshot = _snapshot;
+        var processes = new Dictionary<string, List<int>>(StringComparer.Ordinal);
+        foreach (int pid in _host.ProcessIds())
+        {
+            if (_host.CgroupOf(pid) is not { } cgroup || !CgroupPath.TryParse(cgroup, out CgroupPath path)) continue;
+            if (!processes.TryGetValue(path.PodUid, out List<int>? list)) processes.Add(path.PodUid, list = []);
+            list.Add(pid);
+        }
+        var pods = new List<PodProcesses>();
+        foreach (PodInfo pod in snapshot.Pods)
+            if (pod.Ended is null) pods.Add(new PodProcesses(pod, processes.Remove(pod.Identity.Uid!, out List<int>? own) ? own : []));
+        uint host = _host.NamespaceOf(1);
+        foreach ((string uid, List<int> own) in processes)
+        {
+            uint[] namespaces = [.. own.Select(_host.NamespaceOf).Where(static inode => inode != 0)];
+            uint? inode = namespaces.FirstOrDefault(i => i != host) is not 0 and var found ? found : null;
+            pods.Add(new PodProcesses(new PodInfo
+            {
+                Identity = snapshot.ByUid(uid)?.Identity ?? PodIdentity.OfUid(uid),
+                Source = PodSource.Cgroup,
+                NamespaceInode = inode,
+                IsHostNetwork = inode is null && namespaces.Length > 0,
+                ProcessId = own[0],
+            }, own));
+        }
+        pods.Sort(static (a, b) => string.CompareOrdinal(a.Pod.ToString(), b.Pod.ToString()));
+        return pods;
+    }
+
     /// <summary>Begins to follow the runtime. Waits for its first answer, but no longer than two seconds.</summary>
     public async Task StartingAsync(CancellationToken cancellationToken)
     {

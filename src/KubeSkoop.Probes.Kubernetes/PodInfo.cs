@@ -70,6 +70,11 @@ public sealed class PodInfo
     public override string ToString() => Identity.ToString();
 }
 
+/// <summary>A pod and its processes.</summary>
+/// <param name="Pod">The pod.</param>
+/// <param name="ProcessIds">The processes in its cgroups, in the order of their numbers.</param>
+public readonly record struct PodProcesses(PodInfo Pod, IReadOnlyList<int> ProcessIds);
+
 /// <summary>
 /// The namespace a sandbox was first found to own. The kernel gives the number of an ended namespace to the next one at
 /// once; the sandbox keeps the one it had.
