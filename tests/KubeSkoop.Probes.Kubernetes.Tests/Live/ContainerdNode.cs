@@ -19,23 +19,21 @@ public sealed class ContainerdNode : IAsyncDisposable
     private static readonly Lazy<Task> Sweep = new(RemoveStaleAsync);
 
     private readonly string _directory;
+    private readonly bool _inHostNetwork;
     private readonly List<string> _sandboxes = [];
     private readonly Lock _gate = new();
     private GrpcChannel? _channel;
     private Process? _containerd;
 
-    private ContainerdNode(string directory, string network)
+    private ContainerdNode(string directory, bool inHostNetwork)
     {
         _directory = directory;
-        Network = network;
+        _inHostNetwork = inHostNetwork;
         _channel = Connect(Socket);
     }
 
     /// <summary>The runtime's socket.</summary>
     public string Socket => Path.Combine(_directory, "run/containerd.sock");
-
-    /// <summary>The second octet of the pods' addresses, 10.x.0.0/16.</summary>
-    public string Network { get; }
 
     internal RuntimeService.RuntimeServiceClient Kubelet => new(_channel!);
 
@@ -45,11 +43,12 @@ public sealed class ContainerdNode : IAsyncDisposable
     private string NetNs => Path.GetFileName(_directory);
 
     /// <summary>Starts the node; about a second.</summary>
-    public static async Task<ContainerdNode> StartNewAsync(string network = "10.88")
+    /// <param name="inHostNetwork">In the machine's own network namespace, for pods in the host's network; no other pod may be made then.</param>
+    public static async Task<ContainerdNode> StartNewAsync(bool inHostNetwork = false)
     {
         await Sweep.Value;
         string directory = Directory.CreateTempSubdirectory(string.Create(CultureInfo.InvariantCulture, $"{Prefix}{Environment.ProcessId}-")).FullName;
-        var node = new ContainerdNode(directory, network);
+        var node = new ContainerdNode(directory, inHostNetwork);
         try
         {
             await node.PrepareAsync();
@@ -70,6 +69,7 @@ public sealed class ContainerdNode : IAsyncDisposable
     /// <summary>Makes a sandbox as a kubelet does.</summary>
     internal async Task<LivePod> RunPodAsync(string name, string ns = "shop", bool hostNetwork = false, Action<PodSandboxConfig>? configure = null)
     {
+        if (_inHostNetwork && !hostNetwork) throw new InvalidOperationException("A pod's network would become part of the machine's.");
         string uid = Guid.NewGuid().ToString("D", CultureInfo.InvariantCulture);
         string cgroup = $"{CgroupRoot}/kubepods/burstable/pod{uid}";
         var config = new PodSandboxConfig
@@ -235,7 +235,7 @@ public sealed class ContainerdNode : IAsyncDisposable
                 max_conf_num = 1
 
             """);
-        string ranges = $$"""[{"subnet":"{{Network}}.0.0/16"}]""" + (Machine.Lacks(Needs.Ipv6) is null ? """,[{"subnet":"fd88::/64"}]""" : "");
+        string ranges = """[{"subnet":"10.88.0.0/16"}]""" + (Machine.Lacks(Needs.Ipv6) is null ? """,[{"subnet":"fd88::/64"}]""" : "");
         await File.WriteAllTextAsync(Path.Combine(_directory, "cni/10-bridge.conflist"), $$$"""
             {"cniVersion":"0.4.0","name":"node","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":false,"hairpinMode":true,
              "ipam":{"type":"host-local","dataDir":"{{{_directory}}}/ipam","ranges":[{{{ranges}}}],"routes":[{"dst":"0.0.0.0/0"}]}}]}
@@ -272,7 +272,8 @@ public sealed class ContainerdNode : IAsyncDisposable
     private async Task StartContainerdAsync()
     {
         // Not 'ip netns exec': that makes a mount namespace of its own, and what is bound for the pods would stay inside.
-        _containerd = Command.Start("nsenter", [$"--net=/var/run/netns/{NetNs}", Command.PathOf("containerd")!, "-c", Path.Combine(_directory, "containerd.toml"), "--log-level", "error"]);
+        string[] arguments = ["-c", Path.Combine(_directory, "containerd.toml"), "--log-level", "error"];
+        _containerd = _inHostNetwork ? Command.Start("containerd", arguments) : Command.Start("nsenter", [$"--net=/var/run/netns/{NetNs}", Command.PathOf("containerd")!, .. arguments]);
         Process process = _containerd;
         _ = process.StandardOutput.ReadToEndAsync();
         Task<string> errors = process.StandardError.ReadToEndAsync();
