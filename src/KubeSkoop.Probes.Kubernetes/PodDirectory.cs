@@ -15,6 +15,7 @@ namespace KubeSkoop.Probes.Kubernetes;
 public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService, IAsyncDisposable, IDisposable
 {
     private const int CgroupLooks = 3; // a process often moves into its cgroup just after it was found
+    private const int SlowestLooks = 6; // doublings of a second: about a minute
     private static readonly TimeSpan FirstAnswer = TimeSpan.FromSeconds(2);
 
     private readonly HostView _host;
@@ -57,7 +58,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         ArgumentNullException.ThrowIfNull(networkNamespace);
         if (networkNamespace.IsHost) return null;
         PodSnapshot snapshot = _snapshot;
-        string? uid = _seen.GetValue(networkNamespace, static _ => new Seen()).UidOf(networkNamespace.ProcessId, _host);
+        string? uid = _seen.GetValue(networkNamespace, static _ => new Seen()).UidOf(networkNamespace.ProcessId, _host, _clock);
         if (snapshot.ByNamespace(networkNamespace.Inode) is { } pod && Owns(pod, networkNamespace, uid)) return pod.Identity;
         if (uid is null) return null;
         pod = snapshot.ByUid(uid);
@@ -207,22 +208,27 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         return pod.Claim.Allows(ns);
     }
 
-    /// <summary>What the cgroup of a namespace's process said; read a few times a process, for it may still be on its way.</summary>
+    /// <summary>
+    /// What the cgroup of a namespace's process said. A pod's process stays one; another may still be on its way into a pod,
+    /// and is looked at again, ever more seldom.
+    /// </summary>
     private sealed class Seen
     {
         private readonly Lock _gate = new();
         private int? _pid;
         private int _looks;
+        private long _lastLook;
         private string? _uid;
 
-        internal string? UidOf(int? pid, HostView host)
+        internal string? UidOf(int? pid, HostView host, TimeProvider clock)
         {
             lock (_gate)
             {
                 if (pid is null) return _uid;
                 if (pid != _pid) (_pid, _looks) = (pid, 0);
-                if (_looks >= CgroupLooks) return _uid;
+                if (_looks >= CgroupLooks && (_uid is not null || clock.GetElapsedTime(_lastLook) < TimeSpan.FromSeconds(1 << Math.Min(_looks - CgroupLooks, SlowestLooks)))) return _uid;
                 _looks++;
+                _lastLook = clock.GetTimestamp();
                 if (host.CgroupOf(pid.Value) is { } cgroup) _uid = CgroupPath.TryParse(cgroup, out CgroupPath path) ? path.PodUid : null;
                 return _uid;
             }

@@ -146,18 +146,18 @@ public sealed class ContainerdNode : IAsyncDisposable
         {
             string[] left;
             lock (_gate) left = [.. _sandboxes];
-            foreach (string id in left)
+            await Parallel.ForEachAsync(left, async (id, cancellation) =>
             {
                 try
                 {
-                    await Kubelet.StopPodSandboxAsync(new StopPodSandboxRequest { PodSandboxId = id }, deadline: Soon());
-                    await Kubelet.RemovePodSandboxAsync(new RemovePodSandboxRequest { PodSandboxId = id }, deadline: Soon());
+                    await Kubelet.StopPodSandboxAsync(new StopPodSandboxRequest { PodSandboxId = id }, deadline: Soon(), cancellationToken: cancellation);
+                    await Kubelet.RemovePodSandboxAsync(new RemovePodSandboxRequest { PodSandboxId = id }, deadline: Soon(), cancellationToken: cancellation);
                 }
                 catch (Grpc.Core.RpcException)
                 {
                     // What is left is removed below.
                 }
-            }
+            });
         }
         _channel?.Dispose();
         if (_containerd is not null)
