@@ -58,11 +58,16 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         ArgumentNullException.ThrowIfNull(networkNamespace);
         if (networkNamespace.IsHost) return null;
         PodSnapshot snapshot = _snapshot;
-        string? uid = _seen.GetValue(networkNamespace, static _ => new Seen()).UidOf(networkNamespace.ProcessId, _host, _clock);
+        Seen seen = _seen.GetValue(networkNamespace, static _ => new Seen());
+        string? uid = seen.UidOf(networkNamespace.ProcessId, _host, _clock);
         if (snapshot.ByNamespace(networkNamespace.Inode) is { } pod && Owns(pod, networkNamespace, uid)) return pod.Identity;
         if (uid is null) return null;
         pod = snapshot.ByUid(uid);
-        if (pod is null) return PodIdentity.OfUid(uid);
+        if (pod is null)
+        {
+            if (seen.IsNews(uid)) _watch.LookSoon();
+            return PodIdentity.OfUid(uid);
+        }
         // A process of a pod in a namespace of its own making: the pod has its rows already.
         return pod.NamespaceInode is { } own && own != networkNamespace.Inode && pod.Ended is null ? null : pod.Identity;
     }
@@ -78,7 +83,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     public PodIdentity? ResolveCgroup(ulong cgroupId) => _snapshot.ByCgroupId(cgroupId)?.Identity ?? ResolveCgroup(_host.Cgroups.PathOf(cgroupId));
 
     /// <inheritdoc />
-    public PodIdentity? ResolveEnded(uint inode) => _snapshot.ByEndedNamespace(inode)?.Identity;
+    public PodIdentity? ResolveNamespace(uint inode, DateTimeOffset at) => _snapshot.ByNamespace(inode, at)?.Identity;
 
     /// <summary>The pod with this uid, also for a while after its end.</summary>
     public PodInfo? Find(string uid)
@@ -219,6 +224,18 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         private int _looks;
         private long _lastLook;
         private string? _uid;
+        private string? _told;
+
+        /// <summary>Whether the uid was not told of yet.</summary>
+        internal bool IsNews(string uid)
+        {
+            lock (_gate)
+            {
+                if (_told == uid) return false;
+                _told = uid;
+                return true;
+            }
+        }
 
         internal string? UidOf(int? pid, HostView host, TimeProvider clock)
         {

@@ -5,8 +5,11 @@ internal sealed class PodSnapshot
 {
     internal static readonly PodSnapshot Empty = new([]);
 
+    /// <summary>How long something may still happen in a pod's namespace after the runtime has called it ended.</summary>
+    private static readonly TimeSpan Aftermath = TimeSpan.FromSeconds(2);
+
     private readonly Dictionary<uint, PodInfo> _byNamespace = [];
-    private readonly Dictionary<uint, PodInfo> _endedByNamespace = [];
+    private readonly Dictionary<uint, List<PodInfo>> _historyOfNamespace = [];
     private readonly Dictionary<string, PodInfo> _byUid = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PodContainer> _containers = new(StringComparer.Ordinal);
     private readonly Dictionary<ulong, PodInfo> _byCgroupId = [];
@@ -19,8 +22,9 @@ internal sealed class PodSnapshot
             if (pod.Identity.Uid is { Length: > 0 } uid && (!_byUid.TryGetValue(uid, out PodInfo? known) || IsLater(pod, known))) _byUid[uid] = pod;
             if (pod.NamespaceInode is { } inode)
             {
-                Dictionary<uint, PodInfo> table = pod.Ended is null ? _byNamespace : _endedByNamespace;
-                if (!table.TryGetValue(inode, out known) || IsLater(pod, known)) table[inode] = pod;
+                if (pod.Ended is null && (!_byNamespace.TryGetValue(inode, out known) || IsLater(pod, known))) _byNamespace[inode] = pod;
+                if (!_historyOfNamespace.TryGetValue(inode, out List<PodInfo>? history)) _historyOfNamespace.Add(inode, history = []);
+                history.Add(pod);
             }
             foreach (ulong id in pod.CgroupIds)
                 if (!_byCgroupId.TryGetValue(id, out known) || IsLater(pod, known)) _byCgroupId[id] = pod;
@@ -33,7 +37,14 @@ internal sealed class PodSnapshot
 
     internal PodInfo? ByNamespace(uint inode) => _byNamespace.GetValueOrDefault(inode);
 
-    internal PodInfo? ByEndedNamespace(uint inode) => _byNamespace.GetValueOrDefault(inode) ?? _endedByNamespace.GetValueOrDefault(inode);
+    /// <summary>Of the pods that have had the number, the last that was there at that time.</summary>
+    internal PodInfo? ByNamespace(uint inode, DateTimeOffset at)
+    {
+        PodInfo? found = null;
+        foreach (PodInfo pod in _historyOfNamespace.GetValueOrDefault(inode) ?? [])
+            if (!(pod.Created > at) && !(pod.Ended + Aftermath < at) && (found is null || Nullable.Compare(pod.Created, found.Created) > 0)) found = pod;
+        return found;
+    }
 
     internal PodInfo? ByUid(string uid) => _byUid.GetValueOrDefault(uid);
 

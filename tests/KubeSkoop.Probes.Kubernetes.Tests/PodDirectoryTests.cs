@@ -158,7 +158,7 @@ public sealed class PodDirectoryTests
         await directory.FindAsync("new");
         Assert.Equal((null, null), (directory.Status.StaleSince, directory.Status.Problem));
         Assert.NotNull(directory.Named("goes")!.Ended);
-        Assert.Equal("goes", directory.ResolveEnded(201)?.Name);
+        Assert.Equal("goes", directory.ResolveNamespace(201, Now)?.Name);
     }
 
     [Fact]
@@ -184,7 +184,7 @@ public sealed class PodDirectoryTests
         await PollAsync();
         Assert.Empty(directory.Pods);
         Assert.False(directory.ResolveCgroup($"/kubepods/pod{gone.Uid}")!.IsNamed); // its uid is all that is left
-        Assert.Null(directory.ResolveEnded(201));
+        Assert.Null(directory.ResolveNamespace(201, Now));
         await PollAsync();
         Assert.Null(directory.Named("dead")); // though it is listed still
         Assert.Equal(dead.SandboxId, dead.ToSandbox().Id);
@@ -234,10 +234,12 @@ public sealed class PodDirectoryTests
         // An ended pod's number goes to the next one as soon as that is known; the ended one keeps its uid.
         cri.Remove(old.SandboxId);
         await Eventually.TrueAsync(() => directory.Named("old")?.Ended is not null, "the end");
-        Assert.Equal("old", directory.ResolveEnded(200)?.Name);
-        cri.Add(Make(proc, "heir", 23, 200));
+        Assert.Equal("old", directory.ResolveNamespace(200, Now)?.Name);
+        cri.Add(Make(proc, "heir", 23, 200, static p => p with { CreatedAt = 1_700_000_005_000_000_000 }));
         await directory.FindAsync("heir");
-        Assert.Equal("heir", directory.ResolveEnded(200)?.Name);
+        Assert.Equal("heir", directory.ResolveNamespace(200, Now)?.Name);
+        Assert.Equal("old", directory.ResolveNamespace(200, DateTimeOffset.FromUnixTimeSeconds(1_700_000_001))?.Name); // what happened then was its
+        Assert.Null(directory.ResolveNamespace(200, DateTimeOffset.FromUnixTimeSeconds(1_600_000_000)));
         Assert.Equal("old", directory.ResolveCgroup($"/kubepods/pod{old.Uid}")?.Name);
         Assert.Equal(bound.Uid, directory.Find(bound.Uid)?.Identity.Uid);
     }
@@ -536,6 +538,8 @@ public sealed class PodDirectoryTests
         Assert.All(options.Validate(), static m => Assert.StartsWith("KubeSkoop:Probes:Kubernetes:", m, StringComparison.Ordinal));
         Assert.Empty(new KubernetesOptions { RuntimeEndpoint = "unix:///run/crio/crio.sock" }.Validate());
     }
+
+    private static DateTimeOffset Now => TimeProvider.System.GetUtcNow() - TimeSpan.FromMilliseconds(1);
 
     /// <summary>A pod whose process is in the stand-in for <c>/proc</c>.</summary>
     private static FakePod Make(FakeProc proc, string name, int pid, uint inode, Func<FakePod, FakePod>? change = null)

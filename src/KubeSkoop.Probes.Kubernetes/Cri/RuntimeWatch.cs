@@ -10,7 +10,9 @@ namespace KubeSkoop.Probes.Kubernetes.Cri;
 /// Follows the pods a container runtime tells of. One list call each for sandboxes and containers, and a call per sandbox
 /// only for new ones. What was known stays while the runtime is away, and is marked stale.
 /// </summary>
+#pragma warning disable CA1001 // A semaphore whose wait handle is never asked for: there is nothing to dispose of.
 internal sealed partial class RuntimeWatch
+#pragma warning restore CA1001
 {
     private const int StatusCallsAtOnce = 8;
     private const int MostLabels = 64;
@@ -26,6 +28,7 @@ internal sealed partial class RuntimeWatch
     private readonly TimeProvider _clock;
     private readonly ILogger? _logger;
     private readonly Action<PodInfo[]?, PodDirectoryStatus> _publish;
+    private readonly SemaphoreSlim _wanted = new(0);
     private readonly Dictionary<string, Sandbox> _known = new(StringComparer.Ordinal);
     private PodDirectoryStatus _status = new();
     private int _leftOut;
@@ -44,6 +47,12 @@ internal sealed partial class RuntimeWatch
         _clock = clock;
         _logger = logger;
         _publish = publish;
+    }
+
+    /// <summary>Asks the runtime now instead of at the next period: somebody has seen a pod that it has not told of yet.</summary>
+    internal void LookSoon()
+    {
+        if (_wanted.CurrentCount == 0) _wanted.Release();
     }
 
     /// <summary>Follows until cancelled; nothing a runtime does ends it.</summary>
@@ -143,12 +152,12 @@ internal sealed partial class RuntimeWatch
                 Publish();
 
                 TimeSpan wait = usesEvents ? _options.ResyncInterval : _options.PollInterval;
-                told = await WaitAsync(happened, wait, cancellationToken).ConfigureAwait(false);
-                if (!told) continue;
-                trusted = true;
+                (told, bool wanted) = await WaitAsync(happened, wait, cancellationToken).ConfigureAwait(false);
+                if (!told && !wanted) continue;
+                trusted |= told;
                 // Events come in groups: one look for all that come within a moment, and a bound on looks per second.
                 await Task.Delay(BetweenEventLooks, _clock, cancellationToken).ConfigureAwait(false);
-                while (happened.Wait(0, CancellationToken.None)) { }
+                while (happened.Wait(0, CancellationToken.None) || _wanted.Wait(0, CancellationToken.None)) { }
             }
         }
         finally
@@ -173,15 +182,28 @@ internal sealed partial class RuntimeWatch
         }
     }
 
-    private async Task<bool> WaitAsync(SemaphoreSlim happened, TimeSpan limit, CancellationToken cancellationToken)
+    private async Task<(bool Told, bool Wanted)> WaitAsync(SemaphoreSlim happened, TimeSpan limit, CancellationToken cancellationToken)
     {
         using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task<bool> signal = happened.WaitAsync(Timeout.InfiniteTimeSpan, waiting.Token).ContinueWith(static t => t.IsCompletedSuccessfully, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
-        await Task.WhenAny(signal, Task.Delay(limit, _clock, waiting.Token)).ConfigureAwait(false);
+        Task<bool> told = SignalAsync(happened, waiting.Token), wanted = SignalAsync(_wanted, waiting.Token);
+        await Task.WhenAny(told, wanted, Task.Delay(limit, _clock, waiting.Token)).ConfigureAwait(false);
         await waiting.CancelAsync().ConfigureAwait(false);
-        bool told = await signal.ConfigureAwait(false);
+        (bool Told, bool Wanted) result = (await told.ConfigureAwait(false), await wanted.ConfigureAwait(false));
         cancellationToken.ThrowIfCancellationRequested();
-        return told;
+        return result;
+    }
+
+    private static async Task<bool> SignalAsync(SemaphoreSlim signal, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await signal.WaitAsync(cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (OperationCanceledException)
+        {
+            return false;
+        }
     }
 
     private void Lost(string problem)

@@ -14,9 +14,10 @@ public interface IPodResolver
     /// <param name="cgroupId">The number of the cgroup in the hierarchy of version 2: the inode of its directory.</param>
     PodIdentity? ResolveCgroup(ulong cgroupId) => null;
 
-    /// <summary>The pod whose network namespace had this number last, for what happened in a namespace that has ended meanwhile.</summary>
+    /// <summary>The pod whose network namespace had this number at a moment, for what happened in a namespace that has ended meanwhile.</summary>
     /// <param name="inode">The inode number of the namespace.</param>
-    PodIdentity? ResolveEnded(uint inode) => null;
+    /// <param name="at">When. The kernel gives the number of an ended namespace to the next one.</param>
+    PodIdentity? ResolveNamespace(uint inode, DateTimeOffset at) => null;
 
     /// <summary>Told when answers may be others than before, from any thread.</summary>
     event Action? Changed

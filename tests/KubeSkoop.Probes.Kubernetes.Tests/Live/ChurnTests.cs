@@ -30,7 +30,7 @@ public sealed class ChurnTests(ITestOutputHelper output)
         var ledger = new ConcurrentDictionary<int, Entry>();
         var resets = new ConcurrentBag<(int Port, string? Pod, uint Inode)>();
         var readings = new List<Reading>();
-        int before = 0;
+        int before = 0, atOnce = 0;
         try
         {
             await pods.StartAsync(CancellationToken.None);
@@ -46,7 +46,8 @@ public sealed class ChurnTests(ITestOutputHelper output)
                     {
                         int port = e.Flow?.Source.Port ?? 0, other = e.Flow?.Destination.Port ?? 0;
                         int ours = port is >= FirstPort and < FirstPort + Total ? port : other is >= FirstPort and < FirstPort + Total ? other : 0;
-                        if (ours != 0 && e.NetworkNamespaceInode != TestNamespace.OwnInode) resets.Add((ours, e.Pod?.Name, e.NetworkNamespaceInode));
+                        if (ours == 0 || e.NetworkNamespaceInode == TestNamespace.OwnInode) continue;
+                        _ = ReadAsync(e, ours);
                     }
                 });
                 before = Directory.GetFileSystemEntries("/proc/self/fd").Length;
@@ -82,7 +83,7 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 Assert.Equal(Total, ledger.Count);
                 int reused = Total - ledger.Values.Select(static e => e.Inode).Distinct().Count();
                 int unnamed = resets.Count(static r => r.Pod is null);
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Total} pods in {took.TotalSeconds:0.0} s, {reused} with a number used before; {resets.Count} events, {unnamed} without a pod; {readings.Count} counters read"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Total} pods in {took.TotalSeconds:0.0} s, {reused} with a number used before; {resets.Count} events, {atOnce} with the name at once, {unnamed} without after two seconds; {readings.Count} counters read"));
                 foreach (var (port, pod, inode) in resets)
                 {
                     Entry entry = ledger[port - FirstPort];
@@ -113,10 +114,18 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 Directory.Delete(below);
         }
 
+        // As a slow reader does: by then the runtime was asked once more.
+        async Task ReadAsync(TcpResetEvent e, int port)
+        {
+            if (e.Pod is { IsNamed: true }) Interlocked.Increment(ref atOnce);
+            await Task.Delay(TimeSpan.FromSeconds(2));
+            resets.Add((port, e.Pod?.Name, e.NetworkNamespaceInode));
+        }
+
         async Task<Pod> BeginAsync(int number)
         {
             TestNamespace ns = await TestNamespace.CreateUnboundAsync();
-            FakePod pod = FakePod.Make(string.Create(CultureInfo.InvariantCulture, $"pod-{number}")) with { ProcessId = ns.ProcessId };
+            FakePod pod = FakePod.Make(string.Create(CultureInfo.InvariantCulture, $"pod-{number}")) with { ProcessId = ns.ProcessId, CreatedAt = (TimeProvider.System.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick };
             string cgroup = $"{directory}/burstable/pod{pod.Uid}/{pod.SandboxId}";
             Directory.CreateDirectory(cgroup);
             await File.WriteAllTextAsync(Path.Combine(cgroup, "cgroup.procs"), ns.ProcessId.ToString(CultureInfo.InvariantCulture));

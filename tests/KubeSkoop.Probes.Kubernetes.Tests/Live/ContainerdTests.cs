@@ -127,7 +127,7 @@ public sealed class ContainerdTests(ITestOutputHelper output)
         await Eventually.TrueAsync(() => directory.Named("short")?.Ended is not null, "the end to be noticed");
         var identity = new PodIdentity("shop", "short", pod.Uid);
         Assert.Equal(identity, directory.ResolveCgroup(cgroup));
-        Assert.Equal(identity, directory.ResolveEnded(known.NamespaceInode!.Value));
+        Assert.Equal(identity, directory.ResolveNamespace(known.NamespaceInode!.Value, known.Created!.Value.AddSeconds(1)));
         Assert.NotEmpty(known.CgroupIds);
         Assert.All(known.CgroupIds, id => Assert.Equal(identity, directory.ResolveCgroup(id))); // whose directories are gone
     }

@@ -97,14 +97,16 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
     private protected override SocketLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawSocketLatency raw) || raw.Kind > (byte)SocketLatencyKind.Write || raw.Cause > (byte)SocketLatencyCause.CongestionWindow) return null;
-        NetworkNamespace? ns = Programs.Find(in raw.Head, out PodIdentity? pod);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         var kind = (SocketLatencyKind)raw.Kind;
         return new SocketLatencyEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
             Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),
