@@ -118,16 +118,18 @@ accept_snapshots() {
 
 mapfile -t missing < <(need_tools ip:iproute2 ss:iproute2 nstat:iproute2 ps:procps curl:curl unshare:util-linux \
 	setpriv:util-linux conntrack:conntrack nft:nftables iptables:iptables bpftool:bpftool)
-# A container runtime for the tests about pods. Its service is not needed: they start one of their own.
-if [[ ! (-x /usr/bin/containerd && -x /usr/sbin/runc && -x /usr/lib/cni/bridge && -x /bin/busybox) ]]; then
-	apt_install containerd runc containernetworking-plugins busybox-static || missing+=("a container runtime (Debian packages containerd, runc, containernetworking-plugins, busybox-static)")
-fi
 for tool in "${missing[@]}"; do say "Missing: $tool. Tests that need it are skipped."; done
 # Prometheus's own checker; its package would start a server.
 if promtool=$(unpack_tool promtool prometheus); then
 	export PATH="$PATH:$(dirname "$promtool")"
 else
 	say "Missing: 'promtool' (Debian package prometheus). Tests that need it are skipped."
+fi
+# A container runtime for the tests about pods, which start one of their own; its package would start a service.
+if containerd=$(unpack_tool containerd containerd) && need_container_tools; then
+	export PATH="$PATH:$(dirname "$containerd")"
+else
+	say "Missing: a container runtime (Debian packages containerd, runc, containernetworking-plugins, busybox-static). Tests that need it are skipped."
 fi
 [[ $EUID -eq 0 ]] || say "Not root: tests that make network namespaces are skipped. Run it with sudo to run all."
 if [[ $(uname -m) == x86_64 && ! (-x /usr/bin/aarch64-linux-gnu-gcc && -e /usr/aarch64-linux-gnu/include/stdio.h) ]]; then

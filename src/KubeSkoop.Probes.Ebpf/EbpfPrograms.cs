@@ -92,10 +92,12 @@ public sealed class EbpfPrograms
         lock (_indexGate)
         {
             Follow();
-            if (_index.TryGetValue(inode, out NetworkNamespace? ns)) return ns;
+            NetworkNamespace? ns = _index.GetValueOrDefault(inode);
+            if (ns is not null && (since == long.MaxValue || Namespaces is not ProcNamespaceSource processes || !processes.HasLostItsProcess(ns))) return ns;
             long now = Stopwatch.GetTimestamp();
             looked = _lastLook >= since;
-            if (looked || (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100))) return null;
+            if (looked) return ns;
+            if (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100)) return since == long.MaxValue ? ns : null;
             _lastLook = now;
             Namespaces.Refresh();
             looked = true;

@@ -126,7 +126,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         lock (_gate)
         {
             if (_leases == 0) return;
-            foreach (Known known in _known.Values) AskForPod(known.Namespace);
+            foreach (Known known in _known.Values) AskForPod(known);
             Interlocked.Increment(ref _podsVersion);
         }
     }
@@ -245,6 +245,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return opened;
     }
 
+    /// <summary>Whether the process a namespace is known by has ended, or there is none: then its number may be another's by now.</summary>
+    internal bool HasLostItsProcess(NetworkNamespace ns)
+    {
+        lock (_gate)
+        {
+            return !ns.IsHost && _known.TryGetValue(ns.Inode, out Known? known) && known.Namespace == ns
+                && (known.IsAnother || (known.Anchor is { } anchor ? Libc.IsReadable(anchor) : ns.ProcessId is null));
+        }
+    }
+
     /// <summary>Opens the host's procfs.</summary>
     internal SafeFileHandle OpenProc()
     {
@@ -347,6 +357,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 changed = true;
             }
             Learn(known, seen);
+            if (!known.IsAnother) continue;
+            known.Dispose();
+            (ended ??= []).Add(known.Namespace);
+            known = new Known(new NetworkNamespace(inode, false, new NamespaceFacts(null, null, null, null)));
+            _known[inode] = known;
+            changed = true;
+            Learn(known, seen);
         }
 
         DescribeMissing();
@@ -394,14 +411,18 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             known.CommandLookups++;
             command = ReadCommand(anchor) ?? command;
         }
+        // The kernel gives the number of an ended namespace to the next one at once.
+        known.IsAnother |= !alive && known.Binding is not null && seen.Binding is not null && seen.Binding != known.Binding;
+        if (known.IsAnother) return;
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
-        AskForPod(known.Namespace);
+        AskForPod(known);
     }
 
-    private void AskForPod(NetworkNamespace ns)
+    private void AskForPod(Known known)
     {
+        NetworkNamespace ns = known.Namespace;
         PodIdentity? pod = null;
         try
         {
@@ -413,7 +434,10 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             _fault ??= $"The pod resolver {_resolver.GetType().Name} failed: {e.Message}";
         }
-        if (pod is not null) ns.Update(ns.Facts with { Pod = pod });
+        if (pod is null) return;
+        // No namespace goes from one pod to another: it is a new one with an ended one's number, and ends at the next look.
+        if (!ns.IsHost && ns.Pod?.Uid is { } uid && pod.Uid is { } other && uid != other) known.IsAnother = true;
+        else ns.Update(ns.Facts with { Pod = pod });
     }
 
     private string? ReadCommand(int pid)
@@ -484,7 +508,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Known? known = _known.GetValueOrDefault(inode);
             if (known is null && !_sightings.ContainsKey(inode) && !IsNetworkNamespace(handle, name)) continue;
             ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
-            seen.Binding ??= known?.Binding is { } before && entries.Name.SequenceEqual(before) ? before : entries.Name.ToArray();
+            if (known?.Binding is { } before && entries.Name.SequenceEqual(before)) seen.Binding = before;
+            else seen.Binding ??= entries.Name.ToArray();
         }
     }
 
@@ -534,6 +559,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         internal SafeFileHandle? Anchor { get; set; }
 
         internal int CommandLookups { get; set; }
+
+        /// <summary>Found to be another namespace than the one it was, with the same number.</summary>
+        internal bool IsAnother { get; set; }
 
         internal void ReleaseAnchor()
         {

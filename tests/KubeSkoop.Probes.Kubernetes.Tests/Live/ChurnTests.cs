@@ -75,6 +75,7 @@ public sealed class ChurnTests(ITestOutputHelper output)
                     if (living.Count > Alive) await EndAsync(await living.Dequeue());
                 }
                 TimeSpan took = Stopwatch.GetElapsedTime(began);
+                await Task.Delay(TimeSpan.FromSeconds(4)); // the last ones live for a while, too
                 while (living.TryDequeue(out Task<Pod>? pod)) await EndAsync(await pod);
                 await Eventually.TrueAsync(() => resets.Select(static r => r.Port).Distinct().Count() == Total, "a reset of every pod");
                 await listening.CancelAsync();
@@ -124,11 +125,11 @@ public sealed class ChurnTests(ITestOutputHelper output)
 
         async Task<Pod> BeginAsync(int number)
         {
-            TestNamespace ns = await TestNamespace.CreateUnboundAsync();
-            FakePod pod = FakePod.Make(string.Create(CultureInfo.InvariantCulture, $"pod-{number}")) with { ProcessId = ns.ProcessId, CreatedAt = (TimeProvider.System.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick };
+            FakePod pod = FakePod.Make(string.Create(CultureInfo.InvariantCulture, $"pod-{number}"));
             string cgroup = $"{directory}/burstable/pod{pod.Uid}/{pod.SandboxId}";
             Directory.CreateDirectory(cgroup);
-            await File.WriteAllTextAsync(Path.Combine(cgroup, "cgroup.procs"), ns.ProcessId.ToString(CultureInfo.InvariantCulture));
+            TestNamespace ns = await TestNamespace.CreateUnboundAsync(cgroup);
+            pod = pod with { ProcessId = ns.ProcessId, CreatedAt = (TimeProvider.System.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick };
             var entry = new Entry(number, pod, ns.Inode);
             Assert.True(ledger.TryAdd(number, entry));
             cri.Add(pod);
