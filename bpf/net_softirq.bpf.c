@@ -14,14 +14,13 @@
 volatile struct net_softirq_settings wanted SEC(".data.net_softirq") = {};
 
 struct vector {
-	struct net_softirq_counts counts;
+	struct net_softirq_counts counts; // with the runs at its end, beside what else every softirq touches
 	__u64 raised;	// when; 0: it is not
 	__u64 entered;	// when; 0: it does not run
-	__u64 raised_tick;
-	__u64 entered_tick;
-	__u64 turn;
 	__u64 task;	// what ran when it was raised
-	__u64 pid_tgid;
+	__u32 raised_tick;
+	__u32 entered_tick;
+	__u64 turn;	// goes through all numbers in no order that softirqs could follow
 };
 
 struct {
@@ -42,7 +41,7 @@ static __always_inline struct vector *vector_of(unsigned int number)
 
 static __always_inline bool is_sampled(const struct vector *vector)
 {
-	return !(vector->turn & (wanted.sampling - 1));
+	return !(vector->turn >> 32 & (wanted.sampling - 1));
 }
 
 // Counts a time. False when it is not to be told.
@@ -82,8 +81,8 @@ static __always_inline bool note(struct ks_event *event, const struct task_struc
 	return true;
 }
 
-// raiser: what ran at the raise, while it had those numbers; null for a run.
-static __always_inline void tell(enum net_softirq_kind kind, unsigned int number, __u64 now, __u64 latency, const struct task_struct *raiser, __u64 pid_tgid)
+// raiser: what ran at the raise; null for a run. Its memory may have become another one's, which has been started since.
+static __always_inline void tell(enum net_softirq_kind kind, unsigned int number, __u64 now, __u64 latency, const struct task_struct *raiser, __u64 raised)
 {
 	const struct task_struct *current = (const void *)bpf_get_current_task();
 	struct net_softirq_event *event = ks_reserve(sizeof(*event), 0, now);
@@ -95,7 +94,7 @@ static __always_inline void tell(enum net_softirq_kind kind, unsigned int number
 	event->kind = kind;
 	event->vector = number;
 	event->ksoftirqd = is_ksoftirqd(current);
-	if (!raiser || !ks_task_is(raiser, pid_tgid) || is_ksoftirqd(raiser) || !note(&event->head, raiser)) {
+	if (!raiser || BPF_CORE_READ(raiser, start_time) > raised || is_ksoftirqd(raiser) || !note(&event->head, raiser)) {
 		if (!event->ksoftirqd)
 			note(&event->head, current);
 	}
@@ -111,7 +110,6 @@ int BPF_PROG(raise, unsigned int number)
 	if (!vector || vector->raised)
 		return 0;
 	vector->task = bpf_get_current_task();
-	vector->pid_tgid = bpf_get_current_pid_tgid();
 	vector->raised_tick = bpf_jiffies64();
 	vector->raised = bpf_ktime_get_ns();
 	return 0;
@@ -121,19 +119,19 @@ SEC("tp_btf/softirq_entry")
 int BPF_PROG(enter, unsigned int number)
 {
 	struct vector *vector = vector_of(number);
-	__u64 now, raised, task, pid_tgid, tick;
+	__u64 now, raised, task;
+	__u32 tick;
 	bool ticked;
 
 	if (!vector)
 		return 0;
 	raised = vector->raised;
 	task = vector->task;
-	pid_tgid = vector->pid_tgid;
 	tick = bpf_jiffies64();
 	ticked = tick != vector->raised_tick;
 	vector->raised = 0; // what it raises while it runs is the next one's
 	vector->entered_tick = tick;
-	vector->turn++;
+	vector->turn = vector->turn * 6364136223846793005ULL + 1442695040888963407ULL;
 	ks_add(&vector->counts.runs, 1);
 	if (raised && !ticked && !is_sampled(vector)) {
 		vector->entered = raised; // mostly some microseconds before: near enough to know whether it runs for long
@@ -142,7 +140,7 @@ int BPF_PROG(enter, unsigned int number)
 	now = bpf_ktime_get_ns();
 	vector->entered = now;
 	if (raised && count(&vector->counts, NET_SOFTIRQ_DELAY, now - raised, ticked))
-		tell(NET_SOFTIRQ_DELAY, number, now, now - raised, (const void *)task, pid_tgid);
+		tell(NET_SOFTIRQ_DELAY, number, now, now - raised, (const void *)task, raised);
 	return 0;
 }
 
@@ -157,7 +155,7 @@ int BPF_PROG(leave, unsigned int number)
 		return 0;
 	entered = vector->entered;
 	vector->entered = 0;
-	ticked = bpf_jiffies64() != vector->entered_tick;
+	ticked = (__u32)bpf_jiffies64() != vector->entered_tick;
 	if (!ticked && !is_sampled(vector))
 		return 0;
 	now = bpf_ktime_get_ns();

@@ -4,6 +4,9 @@
 // them. What waits is marked when it comes, so sockets that are older than the probe are seen like all others. Mostly that is one
 // mark of a TCP socket whose reader is there at once: it is kept in a table. More of them, and those of UDP, are kept in the
 // socket's own storage, which takes a microsecond to make.
+//
+// Reading the clock and counting are most of the cost of a read. What waits as long as a tick of the kernel's clock sees it change: all
+// of that is timed. Of the rest, where it is that one mark, a sample is, and stands for it.
 #include "socketlatency.h"
 
 #define MARKS 8
@@ -13,6 +16,8 @@
 #define MSG_ERRQUEUE 0x2000
 #define TCP_CHRONO_RWND_LIMITED 2	// include/linux/tcp.h, enum tcp_chrono
 #define ONE_MS 1000000ULL
+
+volatile struct socketlatency_settings wanted SEC(".data.socketlatency") = {};
 
 // Everything up to a position has been there since a time. Positions are sequence numbers; of datagrams, their number.
 struct mark {
@@ -46,6 +51,8 @@ struct {
 struct slot {
 	__u64 owner;	// the socket; 0: free
 	struct mark mark;
+	__u32 tick;
+	__u32 turn;	// goes through all numbers in no order that reads could follow
 };
 
 struct {
@@ -204,6 +211,7 @@ int BPF_PROG(data_ready, struct sock *sk)
 		slot->mark.since = now;
 		slot->mark.end = end;
 		slot->mark.detail = taken;
+		slot->tick = bpf_jiffies64();
 		return 0;
 	}
 	if (slot && slot->owner == (__u64)sk && !is_after(end, slot->mark.end))
@@ -220,16 +228,27 @@ int BPF_PROG(data_ready, struct sock *sk)
 	return 0;
 }
 
+// How many reads this one stands for; 0: another one stands for it.
+static __always_inline __u32 times_of(struct slot *slot)
+{
+	if (slot->tick != (__u32)bpf_jiffies64())
+		return 1;
+	slot->turn = slot->turn * 1664525 + 1013904223;
+	return slot->turn >> 16 & (wanted.sampling - 1) ? 0 : wanted.sampling;
+}
+
 // Since when the oldest byte of a read was there; 0: nobody knows. What was taken in ways that are not seen here (splice) is no part
 // of it, nor is what came after it.
-static __always_inline __u64 read_stream(struct sock *sk, struct socket *socket, __u32 taken, __u32 length)
+static __always_inline __u64 read_stream(struct sock *sk, struct socket *socket, __u32 taken, __u32 length, __u32 *times)
 {
 	struct slot *slot = slot_of(sk);
 	__u64 since = 0;
 
 	if (slot && slot->owner == (__u64)sk) {
-		if (is_after(slot->mark.end, taken - length) && is_after(taken, slot->mark.detail))
+		if (is_after(slot->mark.end, taken - length) && is_after(taken, slot->mark.detail)) {
 			since = slot->mark.since;
+			*times = times_of(slot);
+		}
 		if (!is_after(slot->mark.end, taken))
 			slot->owner = 0;
 	}
@@ -270,7 +289,7 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 	__u64 now, since = 0, latency;
 	struct tcp_sock *tcp;
 	struct socket *socket;
-	__u32 netns, left;
+	__u32 netns, left, times = 1;
 
 	if (length < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !is_inet(sk))
 		return 0;
@@ -280,7 +299,7 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 		__u32 taken = tcp->copied_seq;
 
 		left = tcp->rcv_nxt - taken;
-		since = read_stream(sk, socket, taken, length);
+		since = read_stream(sk, socket, taken, length, &times);
 	} else {
 		if (!socket)
 			return 0;
@@ -288,7 +307,7 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 		since = read_datagram(socket, left);
 	}
 	// The end of a stream is no byte. Who waits for all of it took what came at once, and only returns now.
-	if (!since || (tcp && !length) || flags & MSG_WAITALL)
+	if (!since || !times || (tcp && !length) || flags & MSG_WAITALL)
 		return 0;
 
 	now = bpf_ktime_get_ns();
@@ -296,11 +315,11 @@ int BPF_PROG(received, struct sock *sk, int length, int flags)
 	netns = netns_of(sk);
 	counted = counts_of(&netns);
 	if (counted) {
-		ks_observe(tcp ? &counted->tcp_read : &counted->udp_read, latency);
+		ks_observe_many(tcp ? &counted->tcp_read : &counted->udp_read, latency, times);
 		if (latency >= ONE_MS)
-			ks_add(&counted->read_1ms, 1);
+			ks_add(&counted->read_1ms, times);
 		if (latency >= 100 * ONE_MS)
-			ks_add(&counted->read_100ms, 1);
+			ks_add(&counted->read_100ms, times);
 	}
 	event = begin(SOCKETLATENCY_READ, sk, now, latency);
 	if (!event)

@@ -11,6 +11,11 @@ enum socketlatency_kind {
 	SOCKETLATENCY_WRITE,
 };
 
+// C#: Probes/SocketLatency/SocketLatencyProbe.cs
+struct socketlatency_settings {
+	__u32 sampling;	// one in this many short reads is timed; a power of two
+};
+
 // What written bytes waited for, when the call that wrote them returned.
 enum socketlatency_cause {
 	SOCKETLATENCY_LOCAL,		// Nagle's algorithm, a cork, pacing, a queue of this machine

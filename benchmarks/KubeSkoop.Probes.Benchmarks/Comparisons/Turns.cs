@@ -44,6 +44,14 @@ internal sealed class Turns
         return sorted.Length == 0 ? double.NaN : (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
     }
 
+    /// <summary>By how much a median may be off by chance: 95 times of 100 by less. From the spread, where outliers count as little as in the median.</summary>
+    internal static double Uncertainty(IReadOnlyCollection<double> values)
+    {
+        double median = Median(values);
+        double deviation = 1.4826 * Median(values.Select(v => Math.Abs(v - median)));
+        return 1.96 * 1.2533 * deviation / Math.Sqrt(values.Count);
+    }
+
     internal static void Print(FormattableString line) => Console.WriteLine(line.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>What scripts read.</summary>

@@ -128,6 +128,7 @@ struct task_struct {
 	unsigned int flags;	// PF_*
 	int pid;
 	int tgid;
+	__u64 start_time;	// as bpf_ktime_get_ns
 	char comm[16];
 	struct css_set *cgroups;
 } __core;

@@ -54,7 +54,7 @@ public sealed class SocketLatencyLiveTests
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using var bench = new EbpfBench();
-        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p, Options.Create(new SocketLatencyOptions { ReadThreshold = TimeSpan.FromMilliseconds(50) })));
+        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p, Options.Create(new SocketLatencyOptions { ReadThreshold = TimeSpan.FromMilliseconds(50), Sampling = 1 })));
         using var heard = new Heard<SocketLatencyEvent>(probe, ns);
         using Pair pair = await Pair.CreateAsync(ns, protocol, IPAddress.Loopback);
 
@@ -235,13 +235,15 @@ public sealed class SocketLatencyLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
-    public async Task Healthy_traffic_is_counted_read_by_read_and_nothing_is_told()
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData(1)]
+    [InlineData(8)]
+    public async Task Healthy_traffic_is_counted_and_nothing_is_told(int sampling)
     {
-        const int Rounds = 500;
+        const int Rounds = 1000;
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using var bench = new EbpfBench();
-        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p));
+        SocketLatencyProbe probe = await bench.StartAsync(p => new SocketLatencyProbe(p, Options.Create(new SocketLatencyOptions { Sampling = sampling })));
         using var heard = new Heard<SocketLatencyEvent>(probe, ns);
         using Pair tcp = await Pair.CreateAsync(ns, ProtocolType.Tcp, IPAddress.Loopback);
         using Pair udp = await Pair.CreateAsync(ns, ProtocolType.Udp, IPAddress.IPv6Loopback);
@@ -257,8 +259,57 @@ public sealed class SocketLatencyLiveTests
         }
         await heard.ExactlyAsync(0);
         SocketLatencyRecord record = bench.Record(probe, ns);
-        Assert.Equal((2ul * Rounds, (ulong)Rounds), (record.TcpRead.Count, record.UdpRead.Count));
+        AssertStandsFor(2 * Rounds, record.TcpRead.Count, sampling);
+        Assert.Equal((ulong)Rounds, record.UdpRead.Count); // each of them
         Assert.Equal((0ul, 0ul, 0ul), (record.ReadOver100Ms.Value, record.TcpWrite.Count, record.WriteOver1Ms.Value)); // all was sent at once
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_sample_does_not_follow_the_rhythm_of_the_reads()
+    {
+        const int Rounds = 1000;
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        SocketLatencyProbe probe = await bench.StartAsync(static p => new SocketLatencyProbe(p));
+        using Pair pair = await Pair.CreateAsync(ns, ProtocolType.Tcp, IPAddress.Loopback);
+        byte[] buffer = new byte[100];
+        for (int i = 0; i < 2 * Rounds; i++)
+        {
+            pair.Writer.Send(new byte[10]);
+            if (i % 2 == 1) Spin(TimeSpan.FromMicroseconds(300)); // every second read is late by a time far below a tick
+            pair.Reader.Receive(buffer);
+        }
+        SocketLatencyRecord record = bench.Record(probe, ns);
+        ulong late = 0;
+        for (int i = Log2Histogram.BucketOf(300); i < Log2Histogram.BucketCount; i++) late += record.TcpRead[i];
+        AssertStandsFor(Rounds, late, 8);
+        AssertStandsFor(Rounds, record.TcpRead.Count - late, 8);
+
+        static void Spin(TimeSpan time)
+        {
+            for (long began = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(began) < time;) Thread.SpinWait(20);
+        }
+    }
+
+    [Fact]
+    public void A_sampling_that_is_no_power_of_two_is_refused()
+    {
+        Assert.Single(new SocketLatencyOptions { Sampling = 7 }.Validate());
+        Assert.Single(new SocketLatencyOptions { Sampling = 0 }.Validate());
+        Assert.Single(new SocketLatencyOptions { Sampling = 1 << 20 }.Validate());
+        Assert.Empty(new SocketLatencyOptions { Sampling = 1 }.Validate());
+    }
+
+    // One in so many, at random, stands for all of them: six standard deviations. Late ones of a busy machine stand for themselves.
+    private static void AssertStandsFor(int reads, ulong counted, int sampling)
+    {
+        if (sampling == 1)
+        {
+            Assert.Equal((ulong)reads, counted);
+            return;
+        }
+        double off = 6 * Math.Sqrt((sampling - 1.0) * reads);
+        Assert.InRange(counted, reads - off, reads + off);
     }
 
     [LiveFact(Needs.NetNs | Needs.Bpf)]

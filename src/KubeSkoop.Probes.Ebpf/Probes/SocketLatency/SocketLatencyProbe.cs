@@ -7,9 +7,13 @@ namespace KubeSkoop.Probes.Ebpf;
 
 /// <summary>How long data waits in sockets: for the process to read it, and for TCP to send it.</summary>
 /// <remarks>Makes a stopped probe that shares its reading thread with the other probes of the package.</remarks>
-public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLatencyOptions>? options = null, TimeProvider? clock = null)
+public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLatencyOptions>? options = null, TimeProvider? clock = null)
     : EbpfCountsProbe<SocketLatencyRecord, SocketLatencyEvent, SocketLatencyOptions>(About, programs, options?.Value, clock)
 {
+    private static readonly TimeSpan LongestTick = TimeSpan.FromMilliseconds(10); // CONFIG_HZ=100
+
+    private SocketLatencySettings* _settings;
+
     /// <summary>What the probe is.</summary>
     public static ProbeDescriptor About { get; } = new()
     {
@@ -40,10 +44,12 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
             .. EbpfOptionDescriptions.OfProbe,
             new(nameof(SocketLatencyOptions.ReadThreshold), "time", "00:00:00.1", "A read at least this late is told as an event."),
             new(nameof(SocketLatencyOptions.WriteThreshold), "time", "00:00:00.1", "A write that waited at least this long is told as an event."),
+            new(nameof(SocketLatencyOptions.Sampling), "power of two", "8", "Of the TCP reads within one tick of the kernel's clock, one in this many is timed and stands for the others. 1: all. With a ReadThreshold below 10 ms all are."),
         ],
         Notes =
         [
             "A read is late by the age of the oldest byte it returns, so a process that thinks before it asks is late only if data was there. A read that finds nothing is none.",
+            "Whatever waits for a tick of the kernel's clock (1 to 10 ms) or longer is timed. Of the TCP reads that come sooner one in eight is, at random, unless Sampling says otherwise, and stands for eight.",
             "What is never read, and what is read by splice, with MSG_WAITALL or within the kernel, gives no number; see the receive queues of tcpsummary.",
             "A write is counted when something of it is unsent at the return of its call, and from then on. Time blocked within the call is not seen, nor are writes by splice.",
             "A socket keeps up to eight moments apart, for each direction; beyond that, neighbours are taken as one that is as old as the older.",
@@ -72,8 +78,21 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
             return probe;
         }, cancellationToken);
 
+    private protected override void Loaded(BpfObject loaded)
+    {
+        base.Loaded(loaded);
+        _settings = loaded.Data<SocketLatencySettings>(".data.socketlatency");
+    }
+
+    private protected override void Unloading()
+    {
+        _settings = null;
+        base.Unloading();
+    }
+
     private protected override void Apply(Span<ulong> thresholdNs)
     {
+        _settings->Sampling = (uint)(Options.ReadThreshold < LongestTick ? 1 : Options.Sampling);
         thresholdNs[(int)SocketLatencyKind.Read] = Nanoseconds(Options.ReadThreshold);
         thresholdNs[(int)SocketLatencyKind.Write] = Nanoseconds(Options.WriteThreshold);
     }
@@ -121,4 +140,11 @@ public sealed class SocketLatencyProbe(EbpfPrograms programs, IOptions<SocketLat
             Cause = kind == SocketLatencyKind.Write ? (SocketLatencyCause)raw.Cause : null,
         };
     }
+}
+
+/// <summary>struct socketlatency_settings, bpf/socketlatency.h.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct SocketLatencySettings
+{
+    internal uint Sampling;
 }

@@ -67,7 +67,15 @@ public sealed class SocketLatencyOptions() : EbpfProbeOptions(SectionName)
     /// <summary>A write that waited at least this long is told as an event. Default: 100 ms.</summary>
     public TimeSpan WriteThreshold { get; set; } = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Of the TCP reads within one tick of the kernel's clock, one in this many is timed and stands for the others. A power of two; 1: all. With a <see cref="ReadThreshold"/> below 10 ms all are. Default: 8.</summary>
+    public int Sampling { get; set; } = 8;
+
     /// <inheritdoc />
-    public override IEnumerable<string> Validate() =>
-        [.. base.Validate(), .. CheckThreshold(nameof(ReadThreshold), ReadThreshold), .. CheckThreshold(nameof(WriteThreshold), WriteThreshold)];
+    public override IEnumerable<string> Validate()
+    {
+        foreach (string problem in base.Validate()) yield return problem;
+        foreach (string problem in CheckThreshold(nameof(ReadThreshold), ReadThreshold)) yield return problem;
+        foreach (string problem in CheckThreshold(nameof(WriteThreshold), WriteThreshold)) yield return problem;
+        if (Sampling is < 1 or > 65536 || !int.IsPow2(Sampling)) yield return $"{SectionName}:{nameof(Sampling)} is {Sampling}; it must be a power of two between 1 and 65536.";
+    }
 }
