@@ -152,6 +152,12 @@ if promtool=$(unpack_tool promtool prometheus); then
 else
 	say "Missing: 'promtool' (Debian package prometheus). Tests that need it are skipped."
 fi
+# A container runtime for the tests about pods, which start one of their own; its package would start a service.
+if containerd=$(unpack_tool containerd containerd) && need_container_tools; then
+	export PATH="$PATH:$(dirname "$containerd")"
+else
+	say "Missing: a container runtime (Debian packages containerd, runc, containernetworking-plugins, busybox-static). Tests that need it are skipped."
+fi
 [[ $EUID -eq 0 ]] || say "Not root: tests that make network namespaces are skipped. Run it with sudo to run all."
 if [[ $(uname -m) == x86_64 && ! (-x /usr/bin/aarch64-linux-gnu-gcc && -e /usr/aarch64-linux-gnu/include/stdio.h) ]]; then
 	apt_install gcc-aarch64-linux-gnu libc6-dev-arm64-cross || say "Missing: a cross compiler (Debian packages gcc-aarch64-linux-gnu, libc6-dev-arm64-cross). The package goes without libbpf for arm64."

@@ -47,6 +47,12 @@ need_bpf_tools() {
 	return 1
 }
 
+# What makes containers, beside containerd itself.
+need_container_tools() {
+	[[ -z $(need_tools runc:runc busybox:busybox-static) ]] || return 1
+	[[ -x /usr/lib/cni/bridge ]] || apt_install containernetworking-plugins
+}
+
 # Unpacks a program of a Debian package beside the build: for packages that would start a service when installed.
 # Prints the program's path.
 unpack_tool() {

@@ -3,6 +3,7 @@ using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Exporter.Http;
 using KubeSkoop.Exporter.Logging;
 using KubeSkoop.Exporter.Metrics;
+using KubeSkoop.Probes.Kubernetes;
 using KubeSkoop.Probes.Netlink;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -38,7 +39,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         Problems = ConfigurationCheck.UnknownKeys(app.Services.GetRequiredService<IConfiguration>(), Manager.Probes.Select(static p => p.Descriptor), ExporterServices.PackageSections);
         var writer = new PrometheusWriter(options.MetricNaming(), node);
         _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
-        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, app.Services.GetService<NetlinkSockets>(), writer);
+        _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, app.Services.GetService<NetlinkSockets>(), app.Services.GetService<PodDirectory>(), writer);
         _control = new ControlEndpoint(Manager, options);
         _events = new EventsEndpoint(Manager, app.Lifetime, TimeProvider.System);
         app.Run(AnswerAsync);

@@ -1,5 +1,6 @@
 using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Kubernetes;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -13,10 +14,15 @@ internal static class ExporterServices
     {
         ["Procfs"] = [nameof(ProcfsOptions.HostProc), nameof(ProcfsOptions.NamespaceDirectories), nameof(ProcfsOptions.RefreshInterval), nameof(ProcfsOptions.MaxNamespaces)],
         ["Ebpf"] = [nameof(EbpfOptions.LibraryPath), nameof(EbpfOptions.BtfPath), nameof(EbpfOptions.Hook), nameof(EbpfOptions.MeasureOverhead), nameof(EbpfOptions.MaxNamespaces), nameof(EbpfOptions.RingBytes)],
+        ["Kubernetes"] =
+        [
+            nameof(KubernetesOptions.RuntimeEndpoint), nameof(KubernetesOptions.RuntimeEvents), nameof(KubernetesOptions.PollInterval), nameof(KubernetesOptions.ResyncInterval), nameof(KubernetesOptions.CallTimeout),
+            nameof(KubernetesOptions.RememberEnded), nameof(KubernetesOptions.MaxPods), nameof(KubernetesOptions.PodLabels), nameof(KubernetesOptions.PodUid), nameof(KubernetesOptions.CgroupRoot),
+        ],
     };
 
     /// <summary>The probes of the packages this exporter is built with.</summary>
-    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink().AddEbpf();
+    internal static void AllProbes(IProbesBuilder probes) => probes.AddProcfs().AddNetlink().AddEbpf().AddKubernetes();
 
     /// <summary>The probes for a command that runs once, without meters: nobody listens, and a probe that fails shall fail where the command sees it.</summary>
     internal static ServiceProvider BuildForCommand(Cli.CliHost host, IConfiguration configuration)
@@ -28,6 +34,10 @@ internal static class ExporterServices
             host.Errors.WriteLine(Metrics.SafeText.Clean($"Configuration: {problem}"));
         return provider;
     }
+
+    /// <summary>Learns the names of pods, for a command that starts no host.</summary>
+    internal static Task NamePodsAsync(this ServiceProvider services, CancellationToken cancellationToken) =>
+        services.GetService<PodDirectory>()?.StartAsync(cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>Adds the manager, its settings from <paramref name="configuration"/>, and the probes.</summary>
     /// <param name="services">Where to.</param>

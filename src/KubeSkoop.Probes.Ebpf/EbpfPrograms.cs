@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KubeSkoop.Probes.Ebpf.Events;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Ebpf.Ring;
@@ -12,14 +13,16 @@ public sealed class EbpfPrograms
 {
     private readonly Lock _indexGate = new();
     private readonly Dictionary<uint, NetworkNamespace> _index = [];
+    private readonly IPodResolver _pods;
     private IReadOnlyList<NetworkNamespace>? _indexed;
     private long _lastLook;
 
     /// <summary>Loads nothing before a probe asks for it.</summary>
-    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null)
+    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null, IPodResolver? pods = null)
     {
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
+        _pods = pods ?? NoPodResolver.Instance;
         Options = options?.Value ?? new EbpfOptions();
         Node = sdk?.Value.ResolvedNodeName;
         Alive = new AliveNamespaces(this);
@@ -39,17 +42,68 @@ public sealed class EbpfPrograms
     internal KernelFeatures Features => KernelFeatures.Of(Options);
 
     /// <summary>The namespace with this inode number. One that was just born is looked for, at most ten times a second.</summary>
-    internal NetworkNamespace? Find(uint inode)
+    internal NetworkNamespace? Find(uint inode) => Find(inode, long.MaxValue, out _);
+
+    /// <summary>The namespace an event is about, and the pod; where the pod has no name yet, whom to ask later.</summary>
+    internal NetworkNamespace? Find(in RawEvent head, DateTimeOffset at, out PodIdentity? pod, out Func<PodIdentity?>? later)
     {
+        long now = Stopwatch.GetTimestamp();
+        NetworkNamespace? ns = Find(head.NetworkNamespace, now, out bool looked);
+        pod = ns is not null ? PodOf(ns, head.Cgroup) : PodOfMissing(null, looked, head.NetworkNamespace, head.Cgroup, at);
+        later = null;
+        if (pod is { IsNamed: true } || _pods is NoPodResolver || (head.NetworkNamespace == 0 && head.Cgroup == 0)) return ns;
+        if (ns is { IsHost: true } && pod is null) return ns; // no pod's, and it will be none's
+        later = Later(ns, head.NetworkNamespace, head.Cgroup, at, now);
+        return ns;
+    }
+
+    private Func<PodIdentity?> Later(NetworkNamespace? ns, uint inode, ulong cgroup, DateTimeOffset at, long since) => () =>
+    {
+        if (ns is not null) return PodOf(ns, cgroup);
+        NetworkNamespace? found = Find(inode, since, out bool looked);
+        return PodOfMissing(found, looked, inode, cgroup, at);
+    };
+
+    private PodIdentity? PodOf(NetworkNamespace ns, ulong cgroup)
+    {
+        PodIdentity? pod = ns.Pod;
+        if (pod is not { IsNamed: true } && !ns.IsHost) pod = _pods.Resolve(ns) ?? pod; // known since the source has asked
+        if (pod is not { IsNamed: true } && cgroup != 0) pod = _pods.ResolveCgroup(cgroup) ?? pod; // pods in the host's network
+        return pod;
+    }
+
+    /// <summary>
+    /// Of a namespace that was not there when the event came: it had just ended, or was just born. What has its number now may be
+    /// another one, so the time decides.
+    /// </summary>
+    private PodIdentity? PodOfMissing(NetworkNamespace? found, bool looked, uint inode, ulong cgroup, DateTimeOffset at)
+    {
+        if (cgroup != 0 && _pods.ResolveCgroup(cgroup) is { } owner) return owner;
+        if (!looked) return null;
+        PodIdentity? then = _pods.ResolveNamespace(inode, at);
+        PodIdentity? now = found is null ? null : found.Pod ?? _pods.Resolve(found);
+        // One that the runtime has not told of yet is no part of its answer.
+        if (now is { IsNamed: false } && now.Uid != then?.Uid) return then is null ? now : null;
+        return then;
+    }
+
+    // looked: whether a look was made since then, so that what is not known is not there.
+    private NetworkNamespace? Find(uint inode, long since, out bool looked)
+    {
+        looked = true;
         if (inode == 0) return null;
         lock (_indexGate)
         {
             Follow();
-            if (_index.TryGetValue(inode, out NetworkNamespace? ns)) return ns;
+            NetworkNamespace? ns = _index.GetValueOrDefault(inode);
+            if (ns is not null && (since == long.MaxValue || Namespaces is not ProcNamespaceSource processes || !processes.HasLostItsProcess(ns))) return ns;
             long now = Stopwatch.GetTimestamp();
-            if (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100)) return null;
+            looked = _lastLook >= since;
+            if (looked) return ns;
+            if (_lastLook != 0 && Stopwatch.GetElapsedTime(_lastLook, now) < TimeSpan.FromMilliseconds(100)) return since == long.MaxValue ? ns : null;
             _lastLook = now;
             Namespaces.Refresh();
+            looked = true;
             Follow();
             return _index.GetValueOrDefault(inode);
         }

@@ -154,6 +154,26 @@ public class PrometheusWriterTests
         Assert.Contains("k8s_namespace_name=\"shop\",k8s_pod_name=\"web-0\"", Write(writer, manager, false), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("otel", "k8s_node_name=\"node-1\",k8s_pod_uid=\"4711\",network", "k8s_pod_name=\"web-0\",team=\"co\\\"re\\n\",k8s_pod_label_app=\"web\",network")]
+    [InlineData("kubeskoop", null, "k8s_pod=\"web-0\",team=\"co\\\"re\\n\"}")] // upstream has no uid, and a row without a name would be the host's
+    public async Task What_is_said_of_a_pod_is_on_its_rows(string naming, string? unnamed, string named)
+    {
+        NetworkNamespace ns = Make.Namespace(4026532001, command: "nginx", pod: PodIdentity.OfUid("4711"));
+        var probe = new FakeProbe();
+        probe.Rows.Add((new SampleSubject(ns), Make.Record(1)));
+        await using ProbeManager manager = await Make.ManagerAsync(probe);
+        PrometheusWriter writer = Writer(naming);
+        string text = Write(writer, manager, false);
+        if (unnamed is not null) Assert.Contains(unnamed, text, StringComparison.Ordinal);
+        else Assert.DoesNotContain("kubeskoop_fake_activeopens{", text, StringComparison.Ordinal);
+        ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "web-0", "4711") { Attributes = [new SampleAttribute("team", "co\"re\n", "team"), new SampleAttribute("k8s.pod.label.app", "web")] } });
+        text = Write(writer, manager, false);
+        Assert.Contains(named, text, StringComparison.Ordinal);
+        Assert.DoesNotContain("4711\",", text.Replace("network_namespace", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        ExpositionLint.Parse(text, false);
+    }
+
     [Fact]
     public async Task A_label_longer_than_any_segment_is_written_whole()
     {

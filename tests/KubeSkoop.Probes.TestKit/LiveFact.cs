@@ -56,6 +56,12 @@ public enum Needs
 
     /// <summary>A machine that is not emulated: what is measured, or repeated often, takes too long on one.</summary>
     Native = 16384,
+
+    /// <summary>A container runtime of its own: containerd with runc, CNI plugins and a busybox without libraries.</summary>
+    Containerd = 32768 | NetNs,
+
+    /// <summary>Control groups of version 2, alone or beside those of version 1.</summary>
+    UnifiedCgroup = 65536 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -128,6 +134,8 @@ public static class Machine
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
         if (needs.HasFlag(Needs.IoCgroup) && IoCgroup.Root is null) return "Needs control groups of the io controller: neither blkio (version 1) nor io (version 2) is mounted below /sys/fs/cgroup.";
+        if (needs.HasFlag(Needs.UnifiedCgroup) && UnifiedCgroup is null) return "Needs control groups of version 2: they are not mounted below /sys/fs/cgroup.";
+        if (needs.HasFlag(Needs.Containerd) && MissingOfContainerd() is { } part) return $"Needs a container runtime: {part} is missing (Debian packages containerd, runc, containernetworking-plugins, busybox-static).";
         if (needs.HasFlag(Needs.Ipv6) && !(Socket.OSSupportsIPv6 && File.Exists("/proc/net/if_inet6"))) return "Needs IPv6, which this kernel lacks or has switched off.";
         return null;
     }
@@ -141,6 +149,13 @@ public static class Machine
         byte[] types = KernelTypes.Value;
         return types.AsSpan().IndexOf(System.Text.Encoding.UTF8.GetBytes($"\0{name}\0")) >= 0;
     }
+
+    /// <summary>Where the hierarchy of version 2 is mounted.</summary>
+    public static string? UnifiedCgroup { get; } = Array.Find(["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], static d => File.Exists(Path.Combine(d, "cgroup.controllers")));
+
+    private static string? MissingOfContainerd() =>
+        Array.Find(["containerd", "ctr", "runc", "busybox"], static tool => !Command.Exists(tool))
+        ?? (File.Exists("/usr/lib/cni/bridge") ? null : "/usr/lib/cni/bridge");
 
     // Asked once by trying: capabilities, seccomp and kernel options all have a say, and only the kernel knows the sum.
     private static string? TryNetNs()

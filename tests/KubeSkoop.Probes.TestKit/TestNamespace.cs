@@ -58,9 +58,11 @@ public sealed partial class TestNamespace : IAsyncDisposable
     }
 
     /// <summary>A namespace that only its process holds, as <c>unshare -n</c> makes it.</summary>
-    public static async Task<TestNamespace> CreateUnboundAsync()
+    /// <param name="cgroup">A directory of a cgroup that the process enters first, as a container's does.</param>
+    public static async Task<TestNamespace> CreateUnboundAsync(string? cgroup = null)
     {
         await Sweep.Value;
+        if (cgroup is not null) return await WithResidentAsync(null, "sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare --net cat", cgroup);
         return await WithResidentAsync(null, "unshare", "--net", "cat");
     }
 

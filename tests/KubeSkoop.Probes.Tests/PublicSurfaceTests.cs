@@ -1,5 +1,6 @@
 using System.Reflection;
 using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Kubernetes;
 using KubeSkoop.Probes.Netlink;
 using KubeSkoop.Probes.Procfs;
 using PublicApiGenerator;
@@ -28,6 +29,9 @@ public sealed class PublicSurfaceTests
 
     [Fact]
     public void Ebpf() => Check(typeof(EbpfPrograms).Assembly);
+
+    [Fact]
+    public void Kubernetes() => Check(typeof(PodDirectory).Assembly);
 
     private static void Check(Assembly assembly)
     {

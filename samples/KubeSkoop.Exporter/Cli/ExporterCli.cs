@@ -123,6 +123,11 @@ internal static class ExporterCli
             parsed.GetValue(watched)?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [], parsed.GetValue(json), parsed.GetValue(events), cancellation));
         root.Add(watchCommand);
 
+        var podsCommand = new Command("pods", "Show the pods of this node, whose network namespaces and processes are theirs, and who told.") { json };
+        settings.AddTo(podsCommand);
+        podsCommand.SetAction((parsed, cancellation) => PodsCommand.RunAsync(host, settings.Load(parsed, host, []), parsed.GetValue(json), cancellation));
+        root.Add(podsCommand);
+
         var kernelCommand = new Command("kernel", "Show what this kernel can do for BPF probes, and which way each takes.");
         settings.AddTo(kernelCommand);
         kernelCommand.SetAction((parsed, cancellation) => KernelCommand.RunAsync(host, settings.Load(parsed, host, []), cancellation));

@@ -16,6 +16,7 @@ internal static class SampleCommand
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, string? netns, bool json, CancellationToken cancellationToken)
     {
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
+        await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
         if (manager.Find(name) is not IMetricProbe)
         {

@@ -1,3 +1,5 @@
+using KubeSkoop.Exporter.Metrics;
+
 namespace KubeSkoop.Exporter.Cli;
 
 /// <summary>A sample taken out of its probe's buffer, for printing.</summary>
@@ -27,8 +29,8 @@ internal sealed class SampleReading : ISampleVisitor
                 // What is absent, or is no number, is left out: JSON has neither, and zero would be a lie.
                 if (number.Kind != MetricValueKind.Absent && double.IsFinite(number.AsDouble())) values.Add(new Value(names[m], number, null, 1));
             }
-            // Without a known pod the network namespace's name stands in for the Kubernetes namespace.
-            _rows.Add(new Row(row.Namespace, row.Namespace?.Inode, row.Pod?.Namespace ?? row.Namespace?.DisplayName, row.Pod?.Name, [.. row.Subject.Attributes], values));
+            // Without the name of a pod the network namespace's name stands in for the Kubernetes namespace.
+            _rows.Add(new Row(row.Namespace, row.Namespace?.Inode, PodText.Namespace(row.Pod, row.Namespace), PodText.Name(row.Pod), [.. row.Pod?.Attributes ?? [], .. row.Subject.Attributes], values));
         }
     }
 

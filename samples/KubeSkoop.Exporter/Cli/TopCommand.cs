@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using KubeSkoop.Exporter.Metrics;
 using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Cli;
@@ -16,6 +17,7 @@ internal static class TopCommand
     {
         if (count is < 1 or > Most) throw new TopException($"--top {count}: it must be between 1 and {Most}.");
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
+        await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
         if (manager.Find(name) is not TcpSummaryProbe)
         {
@@ -34,7 +36,7 @@ internal static class TopCommand
         TcpTop top = ((TcpSummaryProbe)lease.Probe).Top(count, only);
         if (json) WriteJson(host.Output, taken, top);
         else WriteTables(host, top);
-        if (lease.Probe.Statistics.LastProblem is { } problem && (only is null || problem != source.Problem)) host.Errors.WriteLine($"Some namespaces are missing: {Metrics.SafeText.Clean(problem)}");
+        if (lease.Probe.Statistics.LastProblem is { } problem && (only is null || problem != source.Problem)) host.Errors.WriteLine($"Some namespaces are missing: {SafeText.Clean(problem)}");
         return ExitCodes.Ok;
     }
 
@@ -52,7 +54,7 @@ internal static class TopCommand
         var table = new TextTable("Namespace", "Pod", "State", first, second, "Local", "Remote", "Process", "Command");
         foreach (TcpSocketInfo socket in sockets)
         {
-            table.Add(socket.Namespace.Pod?.Namespace ?? socket.Namespace.DisplayName, socket.Namespace.Pod?.Name ?? "-", NameOf(socket.State), Number(socket.ReceiveQueue), Number(socket.SendQueue),
+            table.Add(PodText.Namespace(socket.Namespace.Pod, socket.Namespace)!, PodText.NameOrUid(socket.Namespace.Pod), NameOf(socket.State), Number(socket.ReceiveQueue), Number(socket.SendQueue),
                 socket.Local.ToString(), remote(socket), socket.ProcessId?.ToString(CultureInfo.InvariantCulture) ?? "-", socket.Command ?? "-");
         }
         table.Write(host);
@@ -73,8 +75,8 @@ internal static class TopCommand
         {
             json.WriteStartObject();
             json.WriteNumber("netns", socket.Namespace.Inode);
-            json.WriteString("namespace", socket.Namespace.Pod?.Namespace ?? socket.Namespace.DisplayName);
-            json.WriteString("pod", socket.Namespace.Pod?.Name);
+            json.WriteString("namespace", PodText.Namespace(socket.Namespace.Pod, socket.Namespace));
+            json.WriteString("pod", PodText.Name(socket.Namespace.Pod));
             json.WriteString("state", NameOf(socket.State));
             json.WriteNumber(first, socket.ReceiveQueue);
             json.WriteNumber(second, socket.SendQueue);

@@ -11,6 +11,7 @@ internal static class WatchCommand
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string[] names, bool json, int? count, CancellationToken cancellationToken)
     {
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
+        await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
         // Conntrack's flows are asked for by name: each connection makes several.
         IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(static p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf)] : [.. names.Select(n => Find(manager, n))];
@@ -71,7 +72,7 @@ internal static class WatchCommand
 
     private static string Line(ProbeEvent e)
     {
-        string who = e.Pod is { } pod ? $"{pod.Namespace}/{pod.Name}" : e.Namespace?.DisplayName ?? "-";
+        string who = e.Pod?.ToString() ?? e.Namespace?.DisplayName ?? "-";
         return SafeText.Clean(string.Create(CultureInfo.InvariantCulture, $"{e.Timestamp.ToLocalTime():HH:mm:ss.ffffff} {e.Probe} {who}: {e.Message}"));
     }
 

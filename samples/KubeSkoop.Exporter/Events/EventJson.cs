@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using KubeSkoop.Exporter.Metrics;
 
 namespace KubeSkoop.Exporter.Events;
 
@@ -23,8 +24,14 @@ internal sealed class EventJson : IEventFieldWriter, IDisposable
         _json.WriteString("node", e.Node);
         if (e.Namespace is { } ns) _json.WriteNumber("netns", ns.Inode);
         else _json.WriteNull("netns");
-        _json.WriteString("namespace", e.Pod?.Namespace ?? e.Namespace?.DisplayName);
-        _json.WriteString("pod", e.Pod?.Name);
+        _json.WriteString("namespace", PodText.Namespace(e.Pod, e.Namespace));
+        _json.WriteString("pod", PodText.Name(e.Pod));
+        if (e.Pod is { Attributes.Count: > 0 } pod)
+        {
+            _json.WriteStartObject("pod_attributes");
+            foreach (SampleAttribute attribute in pod.Attributes) _json.WriteString(attribute.Name, attribute.Value);
+            _json.WriteEndObject();
+        }
         _json.WriteString("message", e.Message);
         _json.WriteStartObject("fields");
         e.WriteFields(this);

@@ -34,7 +34,7 @@ internal sealed partial class TroubleLog : BackgroundService
         try
         {
             await foreach (TEvent e in events.Reader.ReadAllAsync(stoppingToken))
-                LogTrouble(_logger, e.Probe, e.Pod is { } pod ? $"{pod.Namespace}/{pod.Name}" : e.Namespace?.ToString() ?? "the node", e.Message);
+                LogTrouble(_logger, e.Probe, e.Pod?.ToString() ?? e.Namespace?.ToString() ?? "the node", e.Message);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using KubeSkoop.Exporter.Configuration;
 using KubeSkoop.Exporter.Metrics;
+using KubeSkoop.Probes.Kubernetes;
 using KubeSkoop.Probes.Netlink;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
@@ -11,7 +12,7 @@ namespace KubeSkoop.Exporter.Http;
 /// KubeSkoop's own exporter; the rest is ours.
 /// </summary>
 internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService health, ExporterOptions options, string nodeName,
-    IReadOnlyList<string> problems, INetworkNamespaceSource? namespaces, NetlinkSockets? netlink, PrometheusWriter writer)
+    IReadOnlyList<string> problems, INetworkNamespaceSource? namespaces, NetlinkSockets? netlink, PodDirectory? pods, PrometheusWriter writer)
 {
     internal Task AnswerAsync(HttpContext context) => context.Response.WriteJsonAsync(StatusCodes.Status200OK, Write);
 
@@ -60,6 +61,17 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         json.WriteEndArray();
         json.WriteNumber("network_namespaces", namespaces?.Current.Count ?? 0);
         json.WriteString("network_namespaces_problem", namespaces?.Problem);
+        if (pods?.Status is { } directory)
+        {
+            json.WriteStartObject("pods");
+            json.WriteNumber("known", pods.Pods.Count(static p => p.Ended is null));
+            json.WriteString("runtime", directory.Runtime);
+            json.WriteString("endpoint", directory.Endpoint);
+            json.WriteBoolean("events", directory.UsesEvents);
+            if (directory.StaleSince is { } since) json.WriteString("stale_since", since);
+            json.WriteString("problem", directory.Problem);
+            json.WriteEndObject();
+        }
         if (netlink?.Statistics is { } sockets)
         {
             json.WriteStartObject("netlink");

@@ -24,6 +24,7 @@ internal sealed class LabelEncoder(MetricNaming naming, string nodeName)
         {
             Add(labels, AttributeNames.PodNamespace, pod.Namespace);
             Add(labels, AttributeNames.Pod, pod.Name);
+            foreach (SampleAttribute attribute in pod.Attributes) Add(labels, attribute.Name, attribute.Value);
         }
         if (subject.Namespace is { } ns)
         {
@@ -35,11 +36,14 @@ internal sealed class LabelEncoder(MetricNaming naming, string nodeName)
     }
 
     // The host's row has empty labels, not missing ones; host-network pods are part of it, and so is what counts for the node.
+    // A pod of which only the uid is known would be taken for the host.
     private LabelBlock EncodeUpstream(SampleSubject subject)
     {
         bool host = subject.Namespace is null or { IsHost: true };
-        PodIdentity? pod = host ? null : subject.Pod;
+        PodIdentity? pod = host || subject.Pod is { IsNamed: false } ? null : subject.Pod;
         List<(string, string)> labels = [("k8s_node", nodeName), ("k8s_namespace", pod?.Namespace ?? string.Empty), ("k8s_pod", pod?.Name ?? string.Empty)];
+        foreach (SampleAttribute attribute in pod?.Attributes ?? [])
+            if (attribute.UpstreamName is { } label) labels.Add((label, attribute.Value));
         foreach (SampleAttribute attribute in subject.Attributes)
             if (attribute.UpstreamName is { } label) labels.Add((label, attribute.Value));
         return Block(labels, known: host || pod is not null);

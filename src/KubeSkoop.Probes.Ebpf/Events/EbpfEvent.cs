@@ -3,6 +3,24 @@ namespace KubeSkoop.Probes.Ebpf;
 /// <summary>What the events of BPF probes have in common.</summary>
 public abstract record EbpfEvent : ProbeEvent
 {
+    /// <summary>
+    /// The pod it happened to. Asked for when the event is made, and again when it is read as long as the pod's name is not known: a pod's
+    /// first events come before anybody has told of it.
+    /// </summary>
+    public override PodIdentity? Pod
+    {
+        get => base.Pod is { IsNamed: true } named ? named : _attribution.Ask() ?? base.Pod;
+        init => base.Pod = value;
+    }
+
+    /// <summary>What to ask for the pod later.</summary>
+    internal Func<PodIdentity?>? PodLater
+    {
+        init => _attribution = new Attribution(value);
+    }
+
+    private readonly Attribution _attribution;
+
     /// <summary>The network namespace by its inode number, also where nothing more is known of it; 0 where it has none.</summary>
     public uint NetworkNamespaceInode { get; init; }
 
@@ -26,5 +44,17 @@ public abstract record EbpfEvent : ProbeEvent
         if (ProcessId is { } process) writer.Write("process.pid", (long)process);
         writer.WriteIfAny("process.command", Command);
         writer.WriteIfAny("cgroup.id", CgroupId);
+    }
+
+    /// <summary>Equal to any other: how to ask is no part of what an event says.</summary>
+    private readonly struct Attribution(Func<PodIdentity?>? ask) : IEquatable<Attribution>
+    {
+        internal PodIdentity? Ask() => ask?.Invoke();
+
+        public bool Equals(Attribution other) => true;
+
+        public override bool Equals(object? obj) => obj is Attribution;
+
+        public override int GetHashCode() => 0;
     }
 }

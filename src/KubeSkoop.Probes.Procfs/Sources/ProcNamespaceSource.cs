@@ -34,6 +34,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private volatile string? _fault; // of the last look
     private volatile string? _missing; // what the last look could not see, for people
     private (int Denied, int LeftOut) _missingCounts;
+    private int _podsVersion;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
     public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
@@ -59,6 +60,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 
     /// <summary>Names the pods.</summary>
     internal IPodResolver Resolver => _resolver;
+
+    /// <summary>Grows when the resolver may know more, or something else, than before.</summary>
+    internal int PodsVersion => Volatile.Read(ref _podsVersion);
 
     /// <inheritdoc />
     public IDisposable Acquire()
@@ -91,6 +95,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                     throw;
                 }
                 foreach (Known known in _known.Values) _watch.Add(known);
+                _resolver.Changed += AskForPods;
             }
             _leases++;
         }
@@ -113,6 +118,17 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         // Outside the lock: what is registered on the end takes locks of its own.
         if (ended is not null)
             foreach (NetworkNamespace ns in ended) End(ns);
+    }
+
+    // A pod that is known later than its namespace: nothing is looked for, only the names are asked for again.
+    private void AskForPods()
+    {
+        lock (_gate)
+        {
+            if (_leases == 0) return;
+            foreach (Known known in _known.Values) AskForPod(known);
+            Interlocked.Increment(ref _podsVersion);
+        }
     }
 
     // What others have registered on the end must not end the watching, and with it the host's process.
@@ -229,6 +245,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return opened;
     }
 
+    /// <summary>Whether the process a namespace is known by has ended, or there is none: then its number may be another's by now.</summary>
+    internal bool HasLostItsProcess(NetworkNamespace ns)
+    {
+        lock (_gate)
+        {
+            return !ns.IsHost && _known.TryGetValue(ns.Inode, out Known? known) && known.Namespace == ns
+                && (known.IsAnother || (known.Anchor is { } anchor ? Libc.IsReadable(anchor) : ns.ProcessId is null));
+        }
+    }
+
     /// <summary>Opens the host's procfs.</summary>
     internal SafeFileHandle OpenProc()
     {
@@ -331,6 +357,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 changed = true;
             }
             Learn(known, seen);
+            if (!known.IsAnother) continue;
+            known.Dispose();
+            (ended ??= []).Add(known.Namespace);
+            known = new Known(new NetworkNamespace(inode, false, new NamespaceFacts(null, null, null, null)));
+            _known[inode] = known;
+            changed = true;
+            Learn(known, seen);
         }
 
         DescribeMissing();
@@ -378,13 +411,22 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             known.CommandLookups++;
             command = ReadCommand(anchor) ?? command;
         }
+        // The kernel gives the number of an ended namespace to the next one at once.
+        known.IsAnother |= !alive && known.Binding is not null && seen.Binding is not null && seen.Binding != known.Binding;
+        if (known.IsAnother) return;
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
+        AskForPod(known);
+    }
+
+    private void AskForPod(Known known)
+    {
+        NetworkNamespace ns = known.Namespace;
         PodIdentity? pod = null;
         try
         {
-            pod = _resolver.Resolve(known.Namespace);
+            pod = _resolver.Resolve(ns);
         }
 #pragma warning disable CA1031 // A resolver is the host's own; it must not end the watching of all namespaces.
         catch (Exception e)
@@ -392,7 +434,10 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             _fault ??= $"The pod resolver {_resolver.GetType().Name} failed: {e.Message}";
         }
-        if (pod is not null) known.Namespace.Update(known.Namespace.Facts with { Pod = pod });
+        if (pod is null) return;
+        // No namespace goes from one pod to another: it is a new one with an ended one's number, and ends at the next look.
+        if (!ns.IsHost && ns.Pod?.Uid is { } uid && pod.Uid is { } other && uid != other) known.IsAnother = true;
+        else ns.Update(ns.Facts with { Pod = pod });
     }
 
     private string? ReadCommand(int pid)
@@ -463,7 +508,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Known? known = _known.GetValueOrDefault(inode);
             if (known is null && !_sightings.ContainsKey(inode) && !IsNetworkNamespace(handle, name)) continue;
             ref Sighting seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_sightings, inode, out _);
-            seen.Binding ??= known?.Binding is { } before && entries.Name.SequenceEqual(before) ? before : entries.Name.ToArray();
+            if (known?.Binding is { } before && entries.Name.SequenceEqual(before)) seen.Binding = before;
+            else seen.Binding ??= entries.Name.ToArray();
         }
     }
 
@@ -481,6 +527,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             if (_leases == 0) return;
             _leases = all ? 0 : _leases - 1;
             if (_leases > 0) return;
+            _resolver.Changed -= AskForPods;
             _watch?.Stop();
             _watch = null;
             foreach (Known known in _known.Values) known.Dispose();
@@ -512,6 +559,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         internal SafeFileHandle? Anchor { get; set; }
 
         internal int CommandLookups { get; set; }
+
+        /// <summary>Found to be another namespace than the one it was, with the same number.</summary>
+        internal bool IsAnother { get; set; }
 
         internal void ReleaseAnchor()
         {

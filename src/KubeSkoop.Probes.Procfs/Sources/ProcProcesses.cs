@@ -37,6 +37,7 @@ internal sealed class ProcProcesses : IDisposable
     private string? _deniedProblem;
     private long _round;
     private int _walk;
+    private int _podsVersion;
     private int _denied;
     private int _vanished;
     private int _malformed;
@@ -122,6 +123,7 @@ internal sealed class ProcProcesses : IDisposable
         _walk++;
         _denied = _vanished = _malformed = 0;
         FollowNamespaces();
+        FollowPods();
         _next.Clear();
         bool ordered = true;
         int last = 0, seen = 0;
@@ -199,7 +201,7 @@ internal sealed class ProcProcesses : IDisposable
         process.Named(command);
         FollowThreads(process);
         if (stat.IsKernelThread) process.WalksUntilLook = WalksBetweenLooks;
-        else if (process.WalksUntilLook-- <= 0 || process.Group is null) LookWhose(process);
+        else if (process.WalksUntilLook-- <= 0 || process.Group is null || process.Cgroup?.PodChangedIn == _walk) LookWhose(process);
         else if (process.Denied) _denied++;
         return true;
     }
@@ -274,6 +276,21 @@ internal sealed class ProcProcesses : IDisposable
             process.Cgroup.Pod = _source.Resolver.ResolveCgroup(process.Cgroup.Path);
         }
         return process.Cgroup.Pod;
+    }
+
+    // Pods become known, or get other names, after their processes were found.
+    private void FollowPods()
+    {
+        int version = _source.PodsVersion;
+        if (version == _podsVersion) return;
+        _podsVersion = version;
+        foreach (ProcCgroup cgroup in _cgroups.Values)
+        {
+            PodIdentity? pod = _source.Resolver.ResolveCgroup(cgroup.Path);
+            if (pod is null || pod == cgroup.Pod) continue;
+            cgroup.Pod = pod;
+            cgroup.PodChangedIn = _walk;
+        }
     }
 
     private void Forget(ProcProcess process)
@@ -368,6 +385,8 @@ internal sealed class ProcCgroup(string path, byte[] bytes)
     internal PodIdentity? Pod { get; set; }
 
     internal int AskedIn { get; set; }
+
+    internal int PodChangedIn { get; set; }
 
     internal int Processes { get; set; }
 }

@@ -9,6 +9,22 @@ public interface IPodResolver
     /// <summary>The pod a cgroup belongs to; <see langword="null"/> if none, or not known yet.</summary>
     /// <param name="cgroupPath">The path within the hierarchy, as in <c>/proc/&lt;pid&gt;/cgroup</c>.</param>
     PodIdentity? ResolveCgroup(string cgroupPath);
+
+    /// <summary>The pod a cgroup belongs to, also for a while after its end; <see langword="null"/> if none, or not known.</summary>
+    /// <param name="cgroupId">The number of the cgroup in the hierarchy of version 2: the inode of its directory.</param>
+    PodIdentity? ResolveCgroup(ulong cgroupId) => null;
+
+    /// <summary>The pod whose network namespace had this number at a moment, for what happened in a namespace that has ended meanwhile.</summary>
+    /// <param name="inode">The inode number of the namespace.</param>
+    /// <param name="at">When. The kernel gives the number of an ended namespace to the next one.</param>
+    PodIdentity? ResolveNamespace(uint inode, DateTimeOffset at) => null;
+
+    /// <summary>Told when answers may be others than before, from any thread.</summary>
+    event Action? Changed
+    {
+        add { }
+        remove { }
+    }
 }
 
 /// <summary>Knows no pod: what is used without Kubernetes.</summary>

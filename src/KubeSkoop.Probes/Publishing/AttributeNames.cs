@@ -12,6 +12,12 @@ public static class AttributeNames
     /// <summary>The pod.</summary>
     public const string Pod = "k8s.pod.name";
 
+    /// <summary>The pod's uid: where its name is not known, or where it is asked for.</summary>
+    public const string PodUid = "k8s.pod.uid";
+
+    /// <summary>Before the key of a pod's label.</summary>
+    public const string PodLabelPrefix = "k8s.pod.label.";
+
     /// <summary>The inode number of the network namespace.</summary>
     public const string NamespaceInode = "network.namespace.inode";
 

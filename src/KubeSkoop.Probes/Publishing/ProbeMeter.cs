@@ -207,8 +207,12 @@ internal sealed class MeterTags(string nodeName)
         if (nodeName.Length > 0) tags.Add(new(AttributeNames.Node, nodeName));
         if (subject.Pod is { } pod)
         {
-            tags.Add(new(AttributeNames.PodNamespace, pod.Namespace));
-            tags.Add(new(AttributeNames.Pod, pod.Name));
+            if (pod.IsNamed)
+            {
+                tags.Add(new(AttributeNames.PodNamespace, pod.Namespace));
+                tags.Add(new(AttributeNames.Pod, pod.Name));
+            }
+            foreach (SampleAttribute attribute in pod.Attributes) tags.Add(new(attribute.Name, attribute.Value));
         }
         if (subject.Namespace is { } ns)
         {

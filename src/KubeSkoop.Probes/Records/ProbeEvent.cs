@@ -12,8 +12,8 @@ public abstract record ProbeEvent
     /// <summary>The network namespace it happened in, if known.</summary>
     public NetworkNamespace? Namespace { get; init; }
 
-    /// <summary>The pod it happened to, if known.</summary>
-    public PodIdentity? Pod { get; init; }
+    /// <summary>The pod it happened to, if known. Events of a pod's first moments may know more when they are asked later.</summary>
+    public virtual PodIdentity? Pod { get; init; }
 
     /// <summary>The node's name.</summary>
     public string? Node { get; init; }

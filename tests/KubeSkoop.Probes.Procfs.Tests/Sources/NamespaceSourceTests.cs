@@ -181,6 +181,46 @@ public sealed class NamespaceSourceTests
         Assert.NotEqual(version, web.Version); // labels are made anew
     }
 
+    [Fact]
+    public void A_number_that_goes_to_another_pod_between_two_looks_is_another_namespace()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200, "old");
+        var resolver = new Pods { Known = { [200] = new PodIdentity("shop", "old", "uid-1") } };
+        using var source = new ProcNamespaceSource(Options.Create(NoMounts(proc)), resolver);
+        using IDisposable lease = source.Acquire();
+        NetworkNamespace old = source.Current[1];
+        resolver.Known[200] = new PodIdentity("shop", "old", "uid-1") { Attributes = [new SampleAttribute("team", "core")] };
+        source.Refresh();
+        Assert.Same(old, source.Current[1]); // the same pod, of which more is known
+        Assert.Single(old.Pod!.Attributes);
+        proc.Remove("20").AddProcess(30, 200, "new");
+        resolver.Known[200] = new PodIdentity("shop", "new", "uid-2");
+        source.Refresh();
+        Assert.True(old.Ended.IsCancellationRequested);
+        Assert.Equal("old", old.Pod?.Name);
+        Assert.Equal((200u, "new", 30), (source.Current[1].Inode, source.Current[1].Pod?.Name, source.Current[1].ProcessId));
+    }
+
+    [Fact]
+    public void Pods_that_become_known_are_asked_for_without_a_look()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, 100, "init").AddProcess(20, 200, "web");
+        var resolver = new Pods();
+        using var source = new ProcNamespaceSource(Options.Create(NoMounts(proc)), resolver);
+        using (source.Acquire())
+        {
+            NetworkNamespace web = source.Current[1];
+            resolver.Known[200] = new PodIdentity("shop", "web-1");
+            proc.Remove("20"); // a look would see that
+            resolver.Tell();
+            Assert.Equal("web-1", web.Pod?.Name);
+            Assert.False(web.Ended.IsCancellationRequested);
+        }
+        Assert.False(resolver.IsListenedTo);
+    }
+
     [Theory]
     [InlineData("0::/kubepods.slice/pod-a/x\n", "pod-a")] // v2
     [InlineData("12:cpu,cpuacct:/kubepods/pod-a/x\n4:memory:/kubepods/pod-a/x\n1:name=systemd:/kubepods/pod-a/x\n", "pod-a")] // v1
@@ -302,7 +342,13 @@ public sealed class NamespaceSourceTests
 
     private sealed class Pods : IPodResolver
     {
+        public event Action? Changed;
+
         internal Dictionary<uint, PodIdentity> Known { get; } = [];
+
+        internal bool IsListenedTo => Changed is not null;
+
+        internal void Tell() => Changed?.Invoke();
 
         public PodIdentity? Resolve(NetworkNamespace networkNamespace) => Known.GetValueOrDefault(networkNamespace.Inode);
 

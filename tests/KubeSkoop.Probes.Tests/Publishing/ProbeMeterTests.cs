@@ -219,6 +219,12 @@ public sealed class ProbeMeterTests : IDisposable
         ns.Update(new NamespaceFacts("blue", 1, "app", new PodIdentity("shop", "web-2")));
         listener.Collect();
         Assert.Contains("k8s.pod.name=web-2", listener.Values[0].Tags, StringComparison.Ordinal);
+        ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "web-2", "uid") { Attributes = [new SampleAttribute("k8s.pod.label.app", "web")] } });
+        listener.Collect();
+        Assert.Contains("k8s.pod.name=web-2 k8s.pod.label.app=web network", listener.Values[0].Tags, StringComparison.Ordinal);
+        ns.Update(ns.Facts with { Pod = PodIdentity.OfUid("4711") });
+        listener.Collect();
+        Assert.Contains("k8s.node.name=node-1 k8s.pod.uid=4711 network", listener.Values[0].Tags, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -135,14 +135,16 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
     private protected override NetifTxLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawNetifTxLatency raw) || raw.Kind >= Kinds) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         var kind = (NetifTxLatencyKind)raw.Kind;
         return new NetifTxLatencyEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

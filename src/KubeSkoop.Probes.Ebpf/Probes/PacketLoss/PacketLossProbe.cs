@@ -135,16 +135,18 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         if (!MemoryMarshal.TryRead(record, out RawPacketLoss raw)) return null;
         ReadOnlySpan<ulong> stack = MemoryMarshal.Cast<byte, ulong>(record[Marshal.SizeOf<RawPacketLoss>()..]);
         if (raw.Frames > stack.Length) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         KernelSymbol place = _symbols.Find(raw.Location);
         var functions = new string[raw.Frames];
         for (int i = 0; i < functions.Length; i++) functions[i] = _symbols.Find(stack[i]).ToString();
         return new PacketLossEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

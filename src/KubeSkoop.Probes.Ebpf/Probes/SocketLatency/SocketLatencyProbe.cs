@@ -123,14 +123,16 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
     private protected override SocketLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawSocketLatency raw) || raw.Kind > (byte)SocketLatencyKind.Write || raw.Cause > (byte)SocketLatencyCause.CongestionWindow) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         var kind = (SocketLatencyKind)raw.Kind;
         return new SocketLatencyEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

@@ -94,13 +94,15 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
     private protected override TcpResetEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpReset raw) || raw.Kind > (byte)TcpResetKind.Received) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         return new TcpResetEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Kind = (TcpResetKind)raw.Kind,

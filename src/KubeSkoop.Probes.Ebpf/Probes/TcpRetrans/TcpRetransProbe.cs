@@ -76,13 +76,15 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
     private protected override TcpRetransEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpRetrans raw) || raw.Kind > (byte)TcpRetransKind.TailLossProbe) return null;
-        NetworkNamespace? ns = Programs.Find(raw.Head.NetworkNamespace);
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         return new TcpRetransEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
+            Timestamp = time,
             Namespace = ns,
-            Pod = ns?.Pod,
+            Pod = pod,
+            PodLater = later,
             Node = Programs.Node,
             NetworkNamespaceInode = raw.Head.NetworkNamespace,
             Flow = raw.Head.Flow.ToTuple(),

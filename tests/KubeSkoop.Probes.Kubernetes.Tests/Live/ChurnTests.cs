@@ -1,0 +1,185 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using KubeSkoop.Probes.Ebpf;
+using KubeSkoop.Probes.Kubernetes.Tests.Cri;
+using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.DependencyInjection;
+using Xunit.Abstractions;
+
+namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
+
+/// <summary>Pods that come and go ten a second, each with traffic that only it has, against a ledger the test keeps.</summary>
+public sealed class ChurnTests(ITestOutputHelper output)
+{
+    private const int Alive = 110;
+    private const int Total = 600;
+    private const int FirstPort = 20_000;
+    private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(100);
+
+    [LiveFact(Needs.NetNs | Needs.UnifiedCgroup | Needs.Bpf)]
+    public async Task Every_event_and_counter_is_on_the_right_pod()
+    {
+        await TestNamespace.RemoveStaleAsync();
+        string root = string.Create(CultureInfo.InvariantCulture, $"/kubeskoop-churn-{Environment.ProcessId}/kubepods");
+        string directory = Machine.UnifiedCgroup + root;
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddProcfs().AddEbpf().AddKubernetes(o => o.RuntimeEndpoint = cri.Socket).Services.BuildServiceProvider();
+        PodDirectory pods = services.GetRequiredService<PodDirectory>();
+        var ledger = new ConcurrentDictionary<int, Entry>();
+        var resets = new ConcurrentBag<(int Port, string? Pod, uint Inode)>();
+        var readings = new List<Reading>();
+        int before = 0, atOnce = 0;
+        try
+        {
+            await pods.StartAsync(CancellationToken.None);
+            var manager = services.GetRequiredService<IProbeManager>();
+            await using (ProbeLease udp = await manager.StartAsync("udp"))
+            await using (ProbeLease tcpreset = await manager.StartAsync("tcpreset"))
+            {
+                using var listening = new CancellationTokenSource();
+                using EventSubscription<TcpResetEvent> events = ((IEventProbe<TcpResetEvent>)manager.Find("tcpreset")!).Subscribe(new EventSubscriptionOptions { Capacity = 10_000 });
+                Task hearing = Task.Run(async () =>
+                {
+                    await foreach (TcpResetEvent e in events.Reader.ReadAllAsync(listening.Token))
+                    {
+                        int port = e.Flow?.Source.Port ?? 0, other = e.Flow?.Destination.Port ?? 0;
+                        int ours = port is >= FirstPort and < FirstPort + Total ? port : other is >= FirstPort and < FirstPort + Total ? other : 0;
+                        if (ours == 0 || e.NetworkNamespaceInode == TestNamespace.OwnInode) continue;
+                        _ = ReadAsync(e, ours);
+                    }
+                });
+                before = Directory.GetFileSystemEntries("/proc/self/fd").Length;
+                Task sampling = Task.Run(async () =>
+                {
+                    while (!listening.IsCancellationRequested)
+                    {
+                        long from = Stopwatch.GetTimestamp();
+                        int first = readings.Count;
+                        foreach (ref readonly SampleRow<UdpRecord> row in ((IMetricProbe<UdpRecord>)manager.Find("udp")!).Sample())
+                            if (row.Namespace is { IsHost: false } ns && row.Value.Version == IpVersion.IPv4 && row.Value.OutDatagrams.Value > 0) readings.Add(new Reading(row.Pod?.ToString(), ns.Inode, row.Value.OutDatagrams.Value, from));
+                        long until = Stopwatch.GetTimestamp();
+                        for (int i = first; i < readings.Count; i++) readings[i] = readings[i] with { Until = until };
+                        await Task.Delay(250, listening.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                    }
+                });
+
+                var living = new Queue<Task<Pod>>();
+                long began = Stopwatch.GetTimestamp();
+                for (int i = 0; i < Total; i++)
+                {
+                    TimeSpan early = Pace * i - Stopwatch.GetElapsedTime(began);
+                    if (early > TimeSpan.Zero) await Task.Delay(early);
+                    living.Enqueue(BeginAsync(i));
+                    if (living.Count > Alive) await EndAsync(await living.Dequeue());
+                }
+                TimeSpan took = Stopwatch.GetElapsedTime(began);
+                await Task.Delay(TimeSpan.FromSeconds(4)); // the last ones live for a while, too
+                while (living.TryDequeue(out Task<Pod>? pod)) await EndAsync(await pod);
+                await Eventually.TrueAsync(() => resets.Select(static r => r.Port).Distinct().Count() == Total, "a reset of every pod");
+                await listening.CancelAsync();
+                await Task.WhenAll(hearing, sampling).ContinueWith(static _ => { }, TaskScheduler.Default);
+
+                Assert.Equal(Total, ledger.Count);
+                int reused = Total - ledger.Values.Select(static e => e.Inode).Distinct().Count();
+                int unnamed = resets.Count(static r => r.Pod is null);
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Total} pods in {took.TotalSeconds:0.0} s, {reused} with a number used before; {resets.Count} events, {atOnce} with the name at once, {unnamed} without after two seconds; {readings.Count} counters read"));
+                foreach (var (port, pod, inode) in resets)
+                {
+                    Entry entry = ledger[port - FirstPort];
+                    Assert.Equal((entry.Pod.Name, entry.Inode), (pod, inode));
+                }
+                // Whoever had the number while it was read: its name, or its uid while the runtime was not asked yet, and its count.
+                ILookup<uint, Entry> owners = ledger.Values.ToLookup(static e => e.Inode);
+                int named = 0, byUid = 0, nameless = 0;
+                foreach (Reading reading in readings)
+                {
+                    if (owners[reading.Inode].SingleOrDefault(e => e.Ready != 0 && e.Ready < reading.From && (e.Ended == 0 || e.Ended > reading.Until)) is not { } owner) continue;
+                    Assert.Equal((ulong)owner.Number + 1, reading.Datagrams);
+                    if (reading.Pod is null) nameless++;
+                    else if (reading.Pod == $"uid {owner.Pod.Uid}") byUid++;
+                    else Assert.Equal($"shop/{owner.Pod.Name}", reading.Pod);
+                    if (reading.Pod == $"shop/{owner.Pod.Name}") (owner.Read, named) = (true, named + 1);
+                }
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"counters of pods: {named} with the name, {byUid} with the uid alone, {nameless} without"));
+                Assert.All(ledger.Values, static e => Assert.True(e.Read, $"{e.Pod.Name} was never read under its name"));
+                Assert.Equal(0, nameless);
+            }
+            await Eventually.TrueAsync(() => pods.Pods.All(static p => p.Ended is not null), "the end of all pods");
+            await Eventually.TrueAsync(() => Directory.GetFileSystemEntries("/proc/self/fd").Length <= before, "descriptors to be given back");
+        }
+        finally
+        {
+            foreach (string below in Directory.Exists(directory) ? Directory.EnumerateDirectories(directory, "*", SearchOption.AllDirectories).OrderDescending().Append(directory).Append(Path.GetDirectoryName(directory)!) : [])
+                Directory.Delete(below);
+        }
+
+        // As a slow reader does: by then the runtime was asked once more.
+        async Task ReadAsync(TcpResetEvent e, int port)
+        {
+            if (e.Pod is { IsNamed: true }) Interlocked.Increment(ref atOnce);
+            await Task.Delay(TimeSpan.FromSeconds(2));
+            resets.Add((port, e.Pod?.Name, e.NetworkNamespaceInode));
+        }
+
+        async Task<Pod> BeginAsync(int number)
+        {
+            FakePod pod = FakePod.Make(string.Create(CultureInfo.InvariantCulture, $"pod-{number}"));
+            string cgroup = $"{directory}/burstable/pod{pod.Uid}/{pod.SandboxId}";
+            Directory.CreateDirectory(cgroup);
+            TestNamespace ns = await TestNamespace.CreateUnboundAsync(cgroup);
+            pod = pod with { ProcessId = ns.ProcessId, CreatedAt = (TimeProvider.System.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick };
+            var entry = new Entry(number, pod, ns.Inode);
+            Assert.True(ledger.TryAdd(number, entry));
+            cri.Add(pod);
+            await ns.SendUdpAsync(number + 1, new IPEndPoint(IPAddress.Loopback, 9), size: 1);
+            await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, FirstPort + number));
+            entry.Ready = Stopwatch.GetTimestamp();
+            return new Pod(ns, entry, cgroup);
+        }
+
+        async Task EndAsync(Pod pod)
+        {
+            pod.Entry.Ended = Stopwatch.GetTimestamp();
+            await pod.Namespace.DisposeAsync();
+            cri.Remove(pod.Entry.Pod.SandboxId);
+            await Eventually.TrueAsync(() =>
+            {
+                try
+                {
+                    Directory.Delete(pod.Cgroup);
+                    Directory.Delete(Path.GetDirectoryName(pod.Cgroup)!);
+                    return true;
+                }
+                catch (IOException)
+                {
+                    return false; // its process is on its way out
+                }
+            }, "the cgroup to be empty");
+        }
+    }
+
+    private sealed class Entry(int number, FakePod pod, uint inode)
+    {
+        internal int Number => number;
+
+        internal FakePod Pod => pod;
+
+        internal uint Inode => inode;
+
+        /// <summary>When its datagrams were sent.</summary>
+        internal long Ready { get; set; }
+
+        internal long Ended { get; set; }
+
+        internal bool Read { get; set; }
+    }
+
+    private sealed record Pod(TestNamespace Namespace, Entry Entry, string Cgroup);
+
+    private sealed record Reading(string? Pod, uint Inode, ulong Datagrams, long From)
+    {
+        internal long Until { get; init; }
+    }
+}

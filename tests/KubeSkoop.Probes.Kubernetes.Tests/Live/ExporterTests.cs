@@ -1,0 +1,155 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using Xunit.Abstractions;
+
+namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
+
+/// <summary>The sample exporter beside a real containerd, as people run it.</summary>
+public sealed class ExporterTests(ITestOutputHelper output)
+{
+    private static readonly string Exporter = Path.Combine(AppContext.BaseDirectory, "../../../../../samples/KubeSkoop.Exporter/bin", Repository.Configuration, "net10.0/KubeSkoop.Exporter.dll");
+
+    [LiveFact(Needs.Containerd | Needs.Sources, "stat")]
+    public async Task Pods_shows_them_and_samples_name_them()
+    {
+        await using ContainerdNode node = await ContainerdNode.StartNewAsync();
+        LivePod web = await node.RunPodAsync("web-0", configure: static c => c.Labels.Add("app", "we\"b\n\U0001F600"));
+        (string id, int pid) = await node.RunContainerAsync(web, "main", "sleep 600");
+        LivePod agent = await node.RunPodAsync("agent", "kube-system", hostNetwork: true);
+
+        string table = await RunAsync(node, "pods");
+        output.WriteLine(table);
+        Assert.Matches($@"(?m)^shop/web-0 +\d+ +{web.ProcessId} {pid} +10\.88\.\d+\.\d+[ fd8:0-9a-f]* +main +runtime +\d+s +-$", table);
+        Assert.Matches($@"(?m)^kube-system/agent +host +{agent.ProcessId} +- +- +runtime +\d+s +-$", table);
+
+        using JsonDocument json = JsonDocument.Parse(await RunAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:PodLabels:0=app"));
+        Assert.Equal((node.Socket, JsonValueKind.Null), (json.RootElement.GetProperty("endpoint").GetString(), json.RootElement.GetProperty("stale_since").ValueKind));
+        JsonElement[] pods = [.. json.RootElement.GetProperty("pods").EnumerateArray()];
+        Assert.Equal(["agent", "web-0"], pods.Select(static p => p.GetProperty("name").GetString()));
+        uint inode = uint.Parse((await Command.OutputAsync("stat", "-L", "-c", "%i", web.NetnsPath!)).Trim(), CultureInfo.InvariantCulture);
+        Assert.Equal((inode, web.Uid, web.SandboxId, "runtime", false), (pods[1].GetProperty("netns").GetUInt32(), pods[1].GetProperty("uid").GetString(), pods[1].GetProperty("sandbox").GetString(),
+            pods[1].GetProperty("source").GetString(), pods[1].GetProperty("stale").GetBoolean()));
+        Assert.Equal([web.ProcessId, pid], pods[1].GetProperty("pids").EnumerateArray().Select(static p => p.GetInt32()));
+        Assert.Equal((id, "main", true), (pods[1].GetProperty("containers")[0].GetProperty("id").GetString(), pods[1].GetProperty("containers")[0].GetProperty("name").GetString(), pods[1].GetProperty("containers")[0].GetProperty("running").GetBoolean()));
+        Assert.Equal("we\"b\n\U0001F600", pods[1].GetProperty("attributes").GetProperty("k8s.pod.label.app").GetString());
+
+        using JsonDocument sample = JsonDocument.Parse(await RunAsync(node, "sample", "tcp", "--json", "--netns", inode.ToString(CultureInfo.InvariantCulture)));
+        JsonElement row = Assert.Single(sample.RootElement.GetProperty("rows").EnumerateArray());
+        Assert.Equal(("shop", "web-0"), (row.GetProperty("namespace").GetString(), row.GetProperty("pod").GetString()));
+
+        // Without the runtime the cgroups still tell the uid.
+        using JsonDocument alone = JsonDocument.Parse(await RunAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"));
+        JsonElement[] uids = [.. alone.RootElement.GetProperty("pods").EnumerateArray().Where(p => p.GetProperty("uid").GetString() == web.Uid)];
+        Assert.Equal((JsonValueKind.Null, "cgroup", inode), (uids.Single().GetProperty("name").ValueKind, uids[0].GetProperty("source").GetString(), uids[0].GetProperty("netns").GetUInt32()));
+    }
+
+    [LiveFact(Needs.Containerd | Needs.Sources | Needs.Bpf | Needs.UnifiedCgroup)]
+    public async Task A_pod_in_the_hosts_network_has_rows_and_events_of_its_own()
+    {
+        await using ContainerdNode node = await ContainerdNode.StartNewAsync(inHostNetwork: true);
+        LivePod agent = await node.RunPodAsync("agent", "kube-system", hostNetwork: true);
+        using Process serving = Start(node, "serve", "--port", "0", "--enable", "fd,tcpreset");
+        try
+        {
+            string address = await AddressOfAsync(serving);
+            using var client = new HttpClient { BaseAddress = new Uri(address) };
+            using var reader = new StreamReader(await client.GetStreamAsync(new Uri("/events?probe=tcpreset", UriKind.Relative)));
+            // Connects to a port that nobody listens on, over loopback: the kernel resets it.
+            await node.RunContainerAsync(agent, "main", "exec 9<>/dev/null; sleep 1; nc 127.0.0.1 9 </dev/null; sleep 600");
+            JsonElement seen = default;
+            await Eventually.TrueAsync(async () =>
+            {
+                string? line = await reader.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(10));
+                if (line?.StartsWith("data: ", StringComparison.Ordinal) != true) return false;
+                seen = JsonDocument.Parse(line["data: ".Length..]).RootElement;
+                return seen.GetProperty("pod").GetString() == "agent";
+            }, "the reset of the pod's connection", TimeSpan.FromSeconds(30));
+            output.WriteLine(seen.ToString());
+            Assert.Equal(("kube-system", TestNamespace.OwnInode), (seen.GetProperty("namespace").GetString(), seen.GetProperty("netns").GetUInt32()));
+
+            await Eventually.TrueAsync(async () =>
+            {
+                string metrics = await client.GetStringAsync(new Uri("/metrics", UriKind.Relative));
+                return metrics.Split('\n').Any(static l => l.StartsWith("kubeskoop_fd_", StringComparison.Ordinal) && l.Contains("k8s_namespace_name=\"kube-system\",k8s_pod_name=\"agent\"", StringComparison.Ordinal));
+            }, "the pod's rows of fd");
+            using JsonDocument status = JsonDocument.Parse(await client.GetStringAsync(new Uri("/status", UriKind.Relative)));
+            Assert.Equal((1, node.Socket), (status.RootElement.GetProperty("pods").GetProperty("known").GetInt32(), status.RootElement.GetProperty("pods").GetProperty("endpoint").GetString()));
+        }
+        finally
+        {
+            await EndAsync(serving);
+        }
+    }
+
+    [LiveFact(Needs.Containerd | Needs.Sources)]
+    public async Task A_hundred_and_ten_pods_are_all_named_and_cost_next_to_nothing_at_rest()
+    {
+        const int count = 110;
+        await using ContainerdNode node = await ContainerdNode.StartNewAsync();
+        using Process serving = Start(node, "serve", "--port", "0", "--enable", "sock");
+        using Process without = Command.Start("dotnet", [Exporter, "serve", "--port", "0", "--enable", "sock", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"]);
+        try
+        {
+            string address = await AddressOfAsync(serving);
+            var made = new System.Collections.Concurrent.ConcurrentBag<LivePod>();
+            await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (i, _) => made.Add(await node.RunPodAsync(string.Create(CultureInfo.InvariantCulture, $"pod-{i}"))));
+            using var client = new HttpClient { BaseAddress = new Uri(address) };
+            string metrics = "";
+            await Eventually.TrueAsync(async () =>
+            {
+                metrics = await client.GetStringAsync(new Uri("/metrics", UriKind.Relative));
+                return made.All(p => metrics.Contains($"k8s_pod_name=\"{p.Name}\"", StringComparison.Ordinal));
+            }, "rows of all pods");
+            foreach (LivePod pod in made)
+            {
+                string inode = (await Command.OutputAsync("stat", "-L", "-c", "%i", pod.NetnsPath!)).Trim();
+                Assert.Contains($"k8s_namespace_name=\"shop\",k8s_pod_name=\"{pod.Name}\",network_namespace_inode=\"{inode}\"", metrics, StringComparison.Ordinal);
+            }
+            await AddressOfAsync(without);
+            await Task.Delay(TimeSpan.FromSeconds(5)); // what starting costs is not meant
+            TimeSpan before = Cpu(serving), beforeWithout = Cpu(without), wait = TimeSpan.FromSeconds(15);
+            await Task.Delay(wait);
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"at rest, {count} pods, nobody scrapes: {(Cpu(serving) - before) / wait:P2} of a core for the whole exporter, {(Cpu(without) - beforeWithout) / wait:P2} for one that asks no runtime; {serving.WorkingSet64 / 1048576} MiB"));
+        }
+        finally
+        {
+            await EndAsync(serving);
+            await EndAsync(without);
+        }
+
+        static TimeSpan Cpu(Process process)
+        {
+            process.Refresh();
+            return process.TotalProcessorTime;
+        }
+    }
+
+    private static Task<string> RunAsync(ContainerdNode node, params string[] arguments) =>
+        Command.OutputAsync("dotnet", [Exporter, .. arguments, .. (arguments.Contains("KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none") ? Array.Empty<string>() : Setting(node))]);
+
+    private static Process Start(ContainerdNode node, params string[] arguments) => Command.Start("dotnet", [Exporter, .. arguments, .. Setting(node)]);
+
+    private static string[] Setting(ContainerdNode node) => ["--set", $"KubeSkoop:Probes:Kubernetes:RuntimeEndpoint={node.Socket}"];
+
+    private static async Task EndAsync(Process serving)
+    {
+        serving.Kill();
+        await serving.WaitForExitAsync();
+        Command.Close(serving);
+    }
+
+    private static async Task<string> AddressOfAsync(Process serving)
+    {
+        _ = serving.StandardOutput.ReadToEndAsync();
+        while (await serving.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(20)) is { } line)
+        {
+            int at = line.IndexOf("http://", StringComparison.Ordinal);
+            if (at < 0) continue;
+            _ = serving.StandardError.ReadToEndAsync();
+            return line[at..line.IndexOf("/metrics", at, StringComparison.Ordinal)];
+        }
+        throw new InvalidOperationException("The exporter did not say where it listens.");
+    }
+}
