@@ -41,14 +41,29 @@ static __always_inline bool is_stray(const struct sk_buff *skb, __u32 reason)
 	return type == PACKET_BROADCAST || type == PACKET_MULTICAST;
 }
 
+// Whether a packet, read as one that was sent, is on its way to a socket. One that was sent has its sender's socket, also on the other side of a
+// veth pair. One that was received has none, or was given its receiver's early (early demux).
+static __always_inline bool is_for(const struct ks_flow *flow, const struct sock *sk)
+{
+	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__be32 address = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+
+	if (!port || flow->remote_port != port)
+		return false;
+	return flow->local_port != port || (flow->family == AF_INET && address && flow->local[0] != address);
+}
+
 static __always_inline void fill(struct packetloss_event *event, const struct sk_buff *skb, const struct sock *sk, const struct sock *receiver, __u64 location,
 				 __u32 reason)
 {
 	struct net_device *dev = ks_dev_of_skb(skb);
-	bool sent = sk && !receiver;
+	bool sent = sk && !receiver, known = ks_flow_of_skb(&event->head.flow, skb, !sent);
 
-	// A packet on its way out has its sender's socket, one that was received has none, or has it only in the end.
-	if (!ks_flow_of_skb(&event->head.flow, skb, !sent) && sk)
+	if (sent && ((dev && BPF_CORE_READ(dev, nd_net.net) != BPF_CORE_READ(sk, __sk_common.skc_net.net)) || (known && is_for(&event->head.flow, sk)))) {
+		sent = false;
+		known = ks_flow_of_skb(&event->head.flow, skb, true);
+	}
+	if (!known && sk)
 		ks_flow_of_sock(&event->head.flow, sk);
 	if (sk || receiver)
 		event->head.cgroup = ks_cgroup_of_sock(receiver ? receiver : sk);

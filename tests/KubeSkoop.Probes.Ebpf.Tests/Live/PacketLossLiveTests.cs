@@ -44,6 +44,33 @@ public sealed class PacketLossLiveTests
         }
     }
 
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nft")]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_segment_of_a_connection_that_a_rule_drops_was_received_or_sent_as_the_rule_says(bool sent)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+            using var heard = new Heard<PacketLossEvent>(probe, right);
+            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            await right.ExecuteAsync("nft", "add", "table", "inet", "kst");
+            await right.ExecuteAsync("nft", "add", "chain", "inet", "kst", "c", $"{{ type filter hook {(sent ? "output" : "input")} priority 0; }}");
+            await right.ExecuteAsync("nft", "add", "rule", "inet", "kst", "c", "meta", "l4proto", "tcp", "drop");
+            (sent ? server : client).Send(new byte[100]);
+
+            await Eventually.TrueAsync(() => heard.Take().Any(static e => e.Reason == "NETFILTER_DROP"), "the drop to be told");
+            PacketLossEvent e = heard.Take().First(static e => e.Reason == "NETFILTER_DROP");
+            Assert.Equal((sent, server.LocalEndPoint, server.RemoteEndPoint), (e.IsSent, new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), new IPEndPoint(e.Flow.Value.Destination.Address, e.Flow.Value.Destination.Port)));
+            Assert.Contains(sent ? $"outgoing packet dropped TCP {server.LocalEndPoint} -> {server.RemoteEndPoint}" : $"incoming packet dropped TCP {server.RemoteEndPoint} -> {server.LocalEndPoint}", e.Message, StringComparison.Ordinal);
+        }
+    }
+
     [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("127.0.0.1", "UdpNoPorts")]
     [InlineData("::1", "Udp6NoPorts")]
