@@ -41,6 +41,8 @@ internal static class SampleCommand
             host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{postponed.UInt64} namespaces have no numbers yet: the time {TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)} allows was used up."));
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
+        if (lease.Probe is IKernelProgramProbe and IEventProbe)
+            host.Errors.WriteLine($"{lease.Probe.Descriptor.Name} counts what happens while it runs, and was started for this reading: see 'watch --probe {lease.Probe.Descriptor.Name}', or /metrics of 'serve'.");
         // Namespaces that cannot be seen are nobody's concern who asked for one of the others.
         if (netns is null && namespaces?.Problem is { } hidden) host.Errors.WriteLine(Metrics.SafeText.Clean(hidden));
         if (lease.Probe.Statistics.LastProblem is { } problem && problem != namespaces?.Problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");

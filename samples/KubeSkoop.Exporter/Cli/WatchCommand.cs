@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using KubeSkoop.Exporter.Events;
 using KubeSkoop.Exporter.Metrics;
+using KubeSkoop.Probes.Ebpf;
 
 namespace KubeSkoop.Exporter.Cli;
 
@@ -13,8 +14,8 @@ internal static class WatchCommand
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
-        // Conntrack's flows are asked for by name: each connection makes several.
-        IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(static p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf)] : [.. names.Select(n => Find(manager, n))];
+        // Conntrack's flows are asked for by name: each connection makes several. So is what disks do: they are always slower than a network ought to be.
+        IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(static p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf && p.Descriptor.Name != BioLatencyProbe.About.Name)] : [.. names.Select(n => Find(manager, n))];
         using EventSubscription<ProbeEvent> events = manager.Events.Subscribe<ProbeEvent>(new EventSubscriptionOptions { Capacity = 16384 });
         var leases = new List<ProbeLease>();
         try
@@ -36,23 +37,18 @@ internal static class WatchCommand
                 return ExitCodes.Unavailable;
             }
             host.Errors.WriteLine($"Watching {string.Join(", ", leases.Select(static l => l.Probe.Descriptor.Name))}. Stop with Ctrl-C.");
-            await PrintAsync(host, events, json, count, cancellationToken);
+            await PrintAsync(host, events, new LeftOut(host, leases), json, count, cancellationToken);
         }
         finally
         {
             foreach (ProbeLease lease in leases) await lease.DisposeAsync();
         }
-        foreach (IKernelProgramProbe probe in leases.Select(static l => l.Probe).OfType<IKernelProgramProbe>())
-        {
-            KernelProgramStatistics k = probe.ReadKernelStatistics();
-            if (k.EventsSuppressed + k.EventsLost > 0)
-                host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{probe.Descriptor.Name}: {k.EventsSuppressed} events were suppressed by its limit, {k.EventsLost} lost for want of room."));
-        }
+        new LeftOut(host, leases).Tell();
         if (events.Dropped > 0) host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{events.Dropped} events came faster than they could be printed, and were dropped."));
         return ExitCodes.Ok;
     }
 
-    private static async Task PrintAsync(CliHost host, EventSubscription<ProbeEvent> events, bool json, int? count, CancellationToken cancellationToken)
+    private static async Task PrintAsync(CliHost host, EventSubscription<ProbeEvent> events, LeftOut leftOut, bool json, int? count, CancellationToken cancellationToken)
     {
         using var writer = new EventJson();
         long printed = 0;
@@ -63,6 +59,7 @@ internal static class WatchCommand
                 host.Output.WriteLine(json ? Encoding.UTF8.GetString(writer.Write(e).Span) : Line(e));
                 await host.Output.FlushAsync(cancellationToken); // whoever reads from a pipe wants it now
                 if (++printed >= count) return;
+                leftOut.TellNowAndThen();
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -74,6 +71,33 @@ internal static class WatchCommand
     {
         string who = e.Pod?.ToString() ?? e.Namespace?.DisplayName ?? "-";
         return SafeText.Clean(string.Create(CultureInfo.InvariantCulture, $"{e.Timestamp.ToLocalTime():HH:mm:ss.ffffff} {e.Probe} {who}: {e.Message}"));
+    }
+
+    /// <summary>What is not printed because there was too much of it: on standard error, so that JSON stays JSON.</summary>
+    private sealed class LeftOut(CliHost host, IReadOnlyList<ProbeLease> leases)
+    {
+        private static readonly TimeSpan Now = TimeSpan.FromSeconds(2);
+        private readonly Dictionary<string, long> _told = [];
+        private long _last = host.Clock.GetTimestamp();
+
+        internal void TellNowAndThen()
+        {
+            if (host.Clock.GetElapsedTime(_last) < Now) return;
+            _last = host.Clock.GetTimestamp();
+            Tell();
+        }
+
+        internal void Tell()
+        {
+            foreach (IKernelProgramProbe probe in leases.Select(static l => l.Probe).OfType<IKernelProgramProbe>())
+            {
+                KernelProgramStatistics k = probe.ReadKernelStatistics();
+                long all = k.EventsSuppressed + k.EventsLost;
+                if (all <= _told.GetValueOrDefault(probe.Descriptor.Name)) continue;
+                _told[probe.Descriptor.Name] = all;
+                host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{probe.Descriptor.Name}: {k.EventsSuppressed} events were suppressed by its limit (EventsPerSecond), {k.EventsLost} lost for want of room. The counters have all."));
+            }
+        }
     }
 
     private static IProbe Find(IProbeManager manager, string name) => manager.Find(name) is IEventProbe probe ? probe

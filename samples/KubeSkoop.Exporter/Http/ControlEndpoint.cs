@@ -22,6 +22,8 @@ internal sealed class ControlEndpoint(IProbeManager manager, ExporterOptions opt
         if (Refusal(context.Request) is { } refusal) return Answer(context, StatusCodes.Status403Forbidden, null, refusal);
         if (manager.Find(rest[..slash]) is not { } probe)
             return Answer(context, StatusCodes.Status404NotFound, null, new UnknownProbeException(rest[..slash], manager.Probes.Select(static p => p.Descriptor.Name)).Message);
+        if (context.Request.QueryString.HasValue || context.Request.ContentLength > 0 || context.Request.Headers.TransferEncoding.Count > 0)
+            return Answer(context, StatusCodes.Status400BadRequest, probe, "Settings are not taken here: they come from the configuration of the exporter (--set, --config).");
         return verb == "start" ? StartAsync(context, probe) : StopAsync(context, probe);
     }
 
