@@ -531,8 +531,15 @@ public sealed class PodDirectoryTests
     {
         var options = new KubernetesOptions
         {
-            RuntimeEndpoint = "/" + new string('x', 200), RuntimeEvents = (RuntimeEvents)9, PollInterval = TimeSpan.Zero, ResyncInterval = TimeSpan.Zero, CallTimeout = TimeSpan.FromDays(1),
-            RememberEnded = TimeSpan.FromSeconds(-1), MaxPods = 0, CgroupRoot = "cgroup", PodLabels = { "", "=x", "x=", "fine", "a=b" },
+            RuntimeEndpoint = "/" + new string('x', 200),
+            RuntimeEvents = (RuntimeEvents)9,
+            PollInterval = TimeSpan.Zero,
+            ResyncInterval = TimeSpan.Zero,
+            CallTimeout = TimeSpan.FromDays(1),
+            RememberEnded = TimeSpan.FromSeconds(-1),
+            MaxPods = 0,
+            CgroupRoot = "cgroup",
+            PodLabels = { "", "=x", "x=", "fine", "a=b" },
         };
         Assert.Equal(11, options.Validate().Count());
         Assert.All(options.Validate(), static m => Assert.StartsWith("KubeSkoop:Probes:Kubernetes:", m, StringComparison.Ordinal));

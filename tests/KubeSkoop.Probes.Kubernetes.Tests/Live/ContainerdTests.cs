@@ -9,6 +9,7 @@ using Xunit.Abstractions;
 namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
 
 /// <summary>Against a real containerd with real pods, checked by who does not share our code: stat, nsenter, ctr.</summary>
+[Collection(LiveGroup.Name)]
 public sealed class ContainerdTests(ITestOutputHelper output)
 {
     [LiveFact(Needs.Containerd, "stat", "ip")]

@@ -6,6 +6,7 @@ using Xunit.Abstractions;
 namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
 
 /// <summary>The sample exporter beside a real containerd, as people run it.</summary>
+[Collection(LiveGroup.Name)]
 public sealed class ExporterTests(ITestOutputHelper output)
 {
     private static readonly string Exporter = Path.Combine(AppContext.BaseDirectory, "../../../../../samples/KubeSkoop.Exporter/bin", Repository.Configuration, "net10.0/KubeSkoop.Exporter.dll");
