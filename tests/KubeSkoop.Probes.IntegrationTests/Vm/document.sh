@@ -8,7 +8,7 @@ for name in 5.10 6.1 6.12 6.18 newest 6.12-arm64 native; do [[ ! -s $results/$na
 cat <<'TEXT'
 # Kernels
 
-Written by `./test.sh --kernels`: every probe was started on each of these kernels, and the live tests were run there. Debian's cloud kernels run in virtual machines under software
+Written by `./test.sh --kernels`: every probe was started on each of these kernels, and live tests were run there (`--kernels=hooks`: those of what differs from kernel to kernel). Debian's cloud kernels run in virtual machines under software
 emulation; the last one is the machine's own, where the kernel is locked down (integrity), so that functions cannot be hooked, and has no kprobes.
 
 | | kernel | architecture | live tests passed | failed | skipped |

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the live tests on other kernels, and writes docs/kernels.md from what they said.
 #   matrix.sh all    every kernel, every live test; writes the document
+#   matrix.sh hooks  every kernel, the tests of what differs from kernel to kernel; writes the document
 #   matrix.sh some   the kernel on which most hooks differ from this machine's, and the tests of those
 # Results: artifacts/test-results/kernels/NAME.tsv, lines as the live runner tells them. Exit status 3: this machine cannot, and says why.
 set -euo pipefail
@@ -9,7 +10,7 @@ root=$(cd "$here/../../.." && pwd)
 # shellcheck source=scripts/prerequisites.sh
 . "$root/scripts/prerequisites.sh"
 
-scope=${1:?all or some}
+scope=${1:?all, hooks or some}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm)
@@ -84,21 +85,23 @@ case $scope in
 some)
 	collect 6.1 400 "live --matrix --only '$different'"
 	;;
-all)
+all | hooks)
+	only=
+	[[ $scope == all ]] || only=" --only '$different'"
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		case $name in
 		5.10 | 6.1) forced="live --hook kprobe --only TcpResetLive" ;;
 		6.12) forced="live --hook fentry --only SocketLatencyLive" ;;
 		*) forced=true ;;
 		esac
-		collect "$name" 900 "live --matrix; $forced"
+		collect "$name" 900 "live --matrix$only; $forced"
 	done
 	collect_arm64
 	"$runner/x64/KubeSkoop.Probes.LiveRunner" --matrix --only '^$' >"$results/native.tsv"
 	"$here/document.sh" "$results" >"$root/docs/kernels.md"
 	;;
 *)
-	say "matrix.sh knows all and some."
+	say "matrix.sh knows all, hooks and some."
 	exit 2
 	;;
 esac
