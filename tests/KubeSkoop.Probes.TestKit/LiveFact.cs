@@ -62,6 +62,12 @@ public enum Needs
 
     /// <summary>Control groups of version 2, alone or beside those of version 1.</summary>
     UnifiedCgroup = 65536 | Root,
+
+    /// <summary>A machine that is the tests' own: what they do concerns all of it.</summary>
+    OwnMachine = 131072 | Root,
+
+    /// <summary>As <see cref="Bpf"/>, a virtio network device, and a kernel that lets programs hook its driver's functions.</summary>
+    VirtioDevice = 262144 | Bpf,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -108,11 +114,14 @@ public sealed class LiveTheoryAttribute : TheoryAttribute
 public static class Machine
 {
     private const string KernelTypesFile = "/sys/kernel/btf/vmlinux";
+    private const string VirtioDriver = "/sys/bus/virtio/drivers/virtio_net";
 
     private static readonly Lazy<byte[]> KernelTypes = new(static () => File.Exists(KernelTypesFile) ? File.ReadAllBytes(KernelTypesFile) : []);
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
     private static readonly Lazy<string?> BpfProblem = new(TryBpf);
     private static readonly Lazy<string?> BpfWalkProblem = new(TryBpfWalk);
+    private static readonly Lazy<string?> FoundVirtioFunction = new(static () => Array.Find(["virtnet_send_command_reply", "virtnet_send_command"],
+        static name => File.ReadLines("/proc/kallsyms").Any(line => line.EndsWith(" " + name, StringComparison.Ordinal) || line.Contains($" {name}\t", StringComparison.Ordinal))));
 
     /// <summary>Why a test with these needs cannot run here; <see langword="null"/> when it can.</summary>
     public static string? Lacks(Needs needs, params string[] tools)
@@ -130,6 +139,9 @@ public static class Machine
         if (needs.HasFlag(Needs.SocketStorage) && !Knows("bpf_sk_storage_get_tracing")) return "Needs a kernel whose tracing programs may keep something in sockets, 5.11 or later.";
         if (needs.HasFlag(Needs.PacketPrograms) && !Knows("bpf_cast_to_kern_ctx")) return "Needs a kernel that has bpf_cast_to_kern_ctx, 6.2 or later.";
         if (needs.HasFlag(Needs.Native) && IsEmulated) return "Needs a machine that is not emulated.";
+        if (needs.HasFlag(Needs.OwnMachine) && !IsEmulated) return "Needs a machine of its own: './test.sh --kernels' makes them.";
+        if (needs.HasFlag(Needs.VirtioDevice) && (VirtioDevice is null || VirtioFunction is null || !Directory.Exists("/sys/bus/event_source/devices/kprobe")))
+            return "Needs a network device of virtio_net, and a kernel with kprobes.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
@@ -152,6 +164,14 @@ public static class Machine
 
     /// <summary>Where the hierarchy of version 2 is mounted.</summary>
     public static string? UnifiedCgroup { get; } = Array.Find(["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], static d => File.Exists(Path.Combine(d, "cgroup.controllers")));
+
+    /// <summary>A network device of the driver virtio_net in this namespace.</summary>
+    public static string? VirtioDevice => Directory.Exists(VirtioDriver)
+        ? Directory.GetDirectories(VirtioDriver, "virtio*").Select(static d => d + "/net").Where(Directory.Exists).SelectMany(Directory.GetDirectories).Select(Path.GetFileName).FirstOrDefault()
+        : null;
+
+    /// <summary>The function of that driver that all commands to devices go through.</summary>
+    public static string? VirtioFunction => FoundVirtioFunction.Value;
 
     private static string? MissingOfContainerd() =>
         Array.Find(["containerd", "ctr", "runc", "busybox"], static tool => !Command.Exists(tool))

@@ -27,6 +27,7 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<NetifTxLatencyOptions>(NetifTxLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<NetSoftirqOptions>(NetSoftirqOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<BioLatencyOptions>(BioLatencyOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<VirtCmdLatencyOptions>(VirtCmdLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
             .AddProbe<TcpResetProbe>()
             .AddProbe<TcpRetransProbe>()
@@ -34,6 +35,7 @@ public static class EbpfServiceCollectionExtensions
             .AddProbe<SocketLatencyProbe>()
             .AddProbe<NetifTxLatencyProbe>()
             .AddProbe<NetSoftirqProbe>()
-            .AddProbe<BioLatencyProbe>();
+            .AddProbe<BioLatencyProbe>()
+            .AddProbe<VirtCmdLatencyProbe>();
     }
 }

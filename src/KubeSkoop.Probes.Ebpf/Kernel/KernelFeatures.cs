@@ -90,6 +90,10 @@ internal sealed unsafe class KernelFeatures
     /// <summary>A kprobe on a function. Those that the compiler has inlined are in no list of functions.</summary>
     internal string? Kprobe(string name) => KprobeRefusal ?? (Btf?.HasFunction(name) == true ? null : $"there is no function {name}");
 
+    /// <summary>A kprobe on a function that may be a module's. Which of those there are only the list of symbols tells.</summary>
+    internal string? KprobeInModule(string name, string module) =>
+        KprobeRefusal ?? (HasSymbol(name) ? null : Directory.Exists("/sys/module/" + module) ? $"there is no function {name}" : $"there is no function {name}, and the module {module} is not loaded");
+
     /// <summary>Whether programs that trace may keep something in sockets.</summary>
     internal string? SocketStorage() => Btf!.HasFunction("bpf_sk_storage_get_tracing") ? null : "programs that trace may keep nothing in sockets (5.11)";
 
@@ -142,6 +146,20 @@ internal sealed unsafe class KernelFeatures
                 1 => "EPERM: the kernel refuses it",
                 _ => $"{Loading.Errors.Name(-result)}: the kernel refuses it",
             };
+        }
+    }
+
+    // ffffffff81000000 t name	[module]. The names are there for everyone, the addresses need not be.
+    private static bool HasSymbol(string name)
+    {
+        try
+        {
+            return File.ReadLines("/proc/kallsyms").Any(line => line.AsSpan(line.IndexOf(' ', StringComparison.Ordinal) + 3) is var symbol
+                && symbol.StartsWith(name, StringComparison.Ordinal) && (symbol.Length == name.Length || symbol[name.Length] == '\t'));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
         }
     }
 

@@ -59,6 +59,7 @@ public sealed class BtfTests
         Btf softirq = OfObject("net_softirq");
         Same<RawNetSoftirq>(softirq, "net_softirq_event");
         Same<NetSoftirqSettings>(softirq, "net_softirq_settings");
+        Same<RawVirtCmdLatency>(OfObject("virtcmdlatency"), "virtcmdlatency_event");
         Btf disks = OfObject("biolatency");
         Same<RawBioLatency>(disks, "biolatency_event");
         Same<BioLatencyKey>(disks, "biolatency_key");

@@ -94,7 +94,7 @@ mkdir -p /dev/shm /run/netns; mount -t tmpfs shm /dev/shm; mount -t tmpfs tmp /t
 mount -t debugfs d /sys/kernel/debug; mount -t tracefs t /sys/kernel/tracing 2>/dev/null
 mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 cg /sys/fs/cgroup 2>/dev/null
 echo +io >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
-for module in ip_vs veth tun loop nf_conntrack nf_tables nft_ct sch_tbf sch_htb; do modprobe \$module 2>/dev/null; done
+for module in virtio_net ip_vs veth tun loop nf_conntrack nf_tables nft_ct sch_tbf sch_htb; do modprobe \$module 2>/dev/null; done
 ip link set lo up
 /bin/sh /command.sh
 code=\$?
