@@ -14,4 +14,7 @@ internal enum NetlinkProtocol
 
     /// <summary>nfnetlink: connection tracking.</summary>
     Netfilter = 12,
+
+    /// <summary>Generic netlink: IPVS.</summary>
+    Generic = 16,
 }

@@ -68,6 +68,9 @@ public enum Needs
 
     /// <summary>As <see cref="Bpf"/>, a virtio network device, and a kernel that lets programs hook its driver's functions.</summary>
     VirtioDevice = 262144 | Bpf,
+
+    /// <summary>A kernel that has IPVS, loaded.</summary>
+    Ipvs = 524288 | Root,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -142,6 +145,7 @@ public static class Machine
         if (needs.HasFlag(Needs.OwnMachine) && !IsEmulated) return "Needs a machine of its own: './test.sh --kernels' makes them.";
         if (needs.HasFlag(Needs.VirtioDevice) && (VirtioDevice is null || VirtioFunction is null || !Directory.Exists("/sys/bus/event_source/devices/kprobe")))
             return "Needs a network device of virtio_net, and a kernel with kprobes.";
+        if (needs.HasFlag(Needs.Ipvs) && !File.Exists("/proc/net/ip_vs_stats")) return "Needs IPVS in the kernel: the module ip_vs is not loaded.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";

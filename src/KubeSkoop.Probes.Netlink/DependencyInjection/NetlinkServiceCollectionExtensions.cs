@@ -17,6 +17,7 @@ public static class NetlinkServiceCollectionExtensions
         builder.Services.TryAddSingleton<NetlinkSockets>();
         builder.Services.TryAddEnumerable(ServiceDescriptor.Singleton<ISampleSource<NetDevRecord>, NetDevNetlinkSource>());
         builder.AddProbeOptions<TcpSummaryOptions>(TcpSummaryOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<IpvsServicesOptions>(IpvsServicesOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<ConntrackOptions>(ConntrackOptions.SectionName, static (section, options) => section.Bind(options));
         // What AddProbe would make itself, but for the sources, which are no business of a public constructor.
         builder.Services.TryAddSingleton(static provider => new TcpSummaryProbe(provider.GetRequiredService<NetlinkSockets>(), provider.GetRequiredService<ProcNet>(),
@@ -24,6 +25,7 @@ public static class NetlinkServiceCollectionExtensions
         return builder
             .AddProbe<TcpSummaryProbe>()
             .AddProbe<ConntrackProbe>()
-            .AddProbe<QdiscProbe>();
+            .AddProbe<QdiscProbe>()
+            .AddProbe<IpvsServicesProbe>();
     }
 }

@@ -27,6 +27,7 @@ public sealed class NetlinkSockets : IDisposable
         Route = new NetlinkTable(namespaces, NetlinkProtocol.Route, settings, static socket => socket.TryJoin(LinkGroup, out Errno error) ? Errno.None : error);
         SocketDiagnostics = new NetlinkTable(namespaces, NetlinkProtocol.SocketDiagnostics, settings);
         Netfilter = new NetlinkTable(namespaces, NetlinkProtocol.Netfilter, settings);
+        Generic = new NetlinkTable(namespaces, NetlinkProtocol.Generic, settings);
     }
 
     /// <summary>The namespaces of this machine.</summary>
@@ -47,6 +48,9 @@ public sealed class NetlinkSockets : IDisposable
     /// <summary>nfnetlink.</summary>
     internal NetlinkTable Netfilter { get; }
 
+    /// <summary>Generic netlink.</summary>
+    internal NetlinkTable Generic { get; }
+
     /// <summary>Starts a probe with sources of its own; they end with the probe's last lease on them.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(ProcfsOptions? options, Func<NetlinkSockets, TProbe> make, CancellationToken cancellationToken)
         where TProbe : Probe
@@ -65,6 +69,7 @@ public sealed class NetlinkSockets : IDisposable
         Route.Dispose();
         SocketDiagnostics.Dispose();
         Netfilter.Dispose();
+        Generic.Dispose();
     }
 }
 

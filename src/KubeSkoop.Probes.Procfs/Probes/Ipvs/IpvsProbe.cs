@@ -23,7 +23,8 @@ public sealed class IpvsProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
         Metrics = IpvsRecord.Metrics.Describe(),
         Notes =
         [
-            "Totals of a namespace; not per Service.",
+            "Totals of a namespace; by service and real server: ipvs_services.",
+            "The kernel adds them up every two seconds (net.ipv4.vs.run_estimation).",
             "Without the module the probe is unavailable, and is started again later. A namespace without the file has no row.",
         ],
     };
