@@ -2,6 +2,7 @@
 # Builds, runs every test and check, and ends with one line: N passed, N failed, N skipped.
 #   ./test.sh                 everything
 #   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
+#   ./test.sh --record        records what each of these kernels says, as fixtures for the parsers, into tests/Fixtures
 #   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (about an hour; --kernels=hooks: less)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,12 +16,13 @@ case ${1:-} in
 --update-docs) update=true ;;
 --kernels) kernels=all ;;
 --kernels=hooks) kernels=hooks ;;
+--record) exec tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh record ;;
 -h | --help)
-	sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 	exit 0
 	;;
 *)
-	say "test.sh knows only --update-docs and --kernels, not '$1'."
+	say "test.sh knows only --update-docs, --kernels and --record, not '$1'."
 	exit 2
 	;;
 esac

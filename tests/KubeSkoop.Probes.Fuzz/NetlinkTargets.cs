@@ -112,6 +112,27 @@ internal static class NetlinkTargets
         foreach (Link device in links.All) Targets.Promise(device.Name.Length > 0 && !device.Name.Any(char.IsControl), "a name with control characters, or none");
     }
 
+    internal static void Ipvs(ReadOnlySpan<byte> bytes)
+    {
+        var messages = new NetlinkMessages(bytes);
+        List<IpvsService> services = [];
+        List<IpvsServer> servers = [];
+        int met = 0;
+        while (messages.MoveNext())
+        {
+            met++;
+            NetlinkMessage message = messages.Current;
+            new IpvsServiceVisitor(services, message.Type, 100).Visit(message);
+            new IpvsServerVisitor(servers, message.Type, new IpvsServiceKey(1, 2, 0, IpvsServiceKey.IPv6, 6)).Visit(message);
+        }
+        Targets.Promise(services.Count <= met && servers.Count <= met, "more rows than messages");
+        using var ns = new IpvsNamespace(new NetworkNamespace(1, false, new NamespaceFacts(null, null, null, null)));
+        foreach (IpvsService service in services)
+            foreach (SampleAttribute attribute in ns.Meet(service).Attributes) Targets.Promise(!attribute.Value.Any(char.IsControl), "an attribute with control characters");
+        foreach (IpvsServer server in servers)
+            foreach (SampleAttribute attribute in ns.Meet(server).Attributes) Targets.Promise(!attribute.Value.Any(char.IsControl), "an attribute with control characters");
+    }
+
     private static long Walk(NetlinkAttributes attributes, ReadOnlySpan<byte> bytes)
     {
         long met = 0;

@@ -37,6 +37,7 @@ internal static class Targets
         ["netlink"] = (NetlinkTargets.Messages, NetlinkFiles),
         ["conntrack"] = (NetlinkTargets.Conntrack, NetlinkFiles),
         ["tcpsummary"] = (NetlinkTargets.TcpSummary, ["netlink/tcp-connections.bin", "netlink/tcp-connections-info.bin", "netlink/tcp-listeners.bin"]),
+        ["ipvs_services"] = (NetlinkTargets.Ipvs, ["netlink/ipvs-services.bin", "netlink/ipvs-servers.bin"]),
         ["qdisc"] = (NetlinkTargets.Qdisc, ["netlink/qdisc-fq.bin", "netlink/qdisc-fq_codel.bin", "netlink/qdisc-htb.bin", "netlink/qdisc-htb-classes.bin", "netlink/link.bin", "netlink/link-stats.bin"]),
     };
 

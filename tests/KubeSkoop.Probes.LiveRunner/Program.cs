@@ -17,6 +17,9 @@ for (int i = 0; i < args.Length; i++)
         case "--matrix":
             matrix = true;
             break;
+        case "--record" when i + 1 < args.Length:
+            await Recorder.RecordAsync(args[++i]);
+            return 0;
         case "--hook" when i + 1 < args.Length:
             Environment.SetEnvironmentVariable("KUBESKOOP_HOOK", args[++i]);
             break;
@@ -24,7 +27,7 @@ for (int i = 0; i < args.Length; i++)
             pattern = args[++i];
             break;
         default:
-            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix] [--hook KIND] [--only REGEX]");
+            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix] [--hook KIND] [--only REGEX], or --record FOLDER");
             return 2;
     }
 }

@@ -63,7 +63,8 @@ internal sealed class NamespaceLinks(NetworkNamespace ns, TimeProvider clock) : 
     {
     }
 
-    private static byte[] MakeRequest()
+    /// <summary>Asks for all devices.</summary>
+    internal static byte[] MakeRequest()
     {
         var request = new NetlinkWriter(new byte[64], GetLink);
         request.Header(new InterfaceMessage());

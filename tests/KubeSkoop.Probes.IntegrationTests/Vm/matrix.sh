@@ -2,6 +2,7 @@
 # Runs the live tests on other kernels, and writes docs/kernels.md from what they said.
 #   matrix.sh all    every kernel, every live test; writes the document
 #   matrix.sh hooks  every kernel, the tests of what differs from kernel to kernel; writes the document
+#   matrix.sh record  records fixtures for the parsers on every kernel, into tests/Fixtures
 #   matrix.sh some   the kernel on which most hooks differ from this machine's, and the tests of those
 # Results: artifacts/test-results/kernels/NAME.tsv, lines as the live runner tells them. Exit status 3: this machine cannot, and says why.
 set -euo pipefail
@@ -10,7 +11,7 @@ root=$(cd "$here/../../.." && pwd)
 # shellcheck source=scripts/prerequisites.sh
 . "$root/scripts/prerequisites.sh"
 
-scope=${1:?all, hooks or some}
+scope=${1:?all, hooks, some or record}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm)
@@ -48,7 +49,7 @@ in_machine() {
 	arguments+=(--add "$runner/x64/.:/live" --add "$home/dotnet:/usr/share/dotnet" --add "$home/host:/usr/share/dotnet" --add "$framework:/usr/share/dotnet/shared/Microsoft.NETCore.App")
 	arguments+=(--libraries-of "$home/dotnet" --libraries-of "$framework/libcoreclr.so" --libraries-of "$framework/libSystem.Native.so")
 	[[ ! -d /usr/lib/x86_64-linux-gnu/xtables ]] || arguments+=(--add /usr/lib/x86_64-linux-gnu/xtables:/usr/lib/x86_64-linux-gnu)
-	"$here/vm.sh" --kernel "$folder" --limit "$limit" --memory 2048 "${arguments[@]}" -- \
+	"$here/vm.sh" --kernel "$folder" --limit "$limit" --memory 2048 ${out:+--out "$out"} "${arguments[@]}" -- \
 		"export DOTNET_gcHeapHardLimit=30000000 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_ROOT=/usr/share/dotnet KUBESKOOP_EMULATED=1
 live() { /usr/share/dotnet/dotnet /live/KubeSkoop.Probes.LiveRunner.dll \"\$@\"; }
 $*"
@@ -82,6 +83,21 @@ need_machine
 mkdir -p "$results"
 publish x64
 case $scope in
+record)
+	out=$(mktemp -d)
+	trap 'rm -rf "$out"' EXIT
+	for name in 5.10 6.1 6.12 6.18 newest; do
+		rm -rf "${out:?}"/*
+		in_machine "$name" 300 "live --record /out" >"$results/record-$name.log" 2>&1 || {
+			tail -n 20 "$results/record-$name.log" >&2
+			exit 1
+		}
+		recorded=$(basename "$out"/*-recorded)
+		rm -rf "$root/tests/Fixtures/${recorded:?}"
+		cp -r "$out/$recorded" "$root/tests/Fixtures/"
+		say "tests/Fixtures/$recorded"
+	done
+	;;
 some)
 	collect 6.1 400 "live --matrix --only '$different'"
 	;;
@@ -101,7 +117,7 @@ all | hooks)
 	"$here/document.sh" "$results" >"$root/docs/kernels.md"
 	;;
 *)
-	say "matrix.sh knows all, hooks and some."
+	say "matrix.sh knows all, hooks, some and record."
 	exit 2
 	;;
 esac
