@@ -71,6 +71,12 @@ public enum Needs
 
     /// <summary>A kernel that has IPVS, loaded.</summary>
     Ipvs = 524288 | Root,
+
+    /// <summary>As <see cref="NetNs"/>, and a kernel that has the qdisc netem.</summary>
+    Netem = 1048576 | NetNs,
+
+    /// <summary>A kernel that has null_blk and dm-delay, disks of a known slowness, as modules that may be loaded.</summary>
+    SlowDisks = 2097152 | OwnMachine,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -121,6 +127,7 @@ public static class Machine
 
     private static readonly Lazy<byte[]> KernelTypes = new(static () => File.Exists(KernelTypesFile) ? File.ReadAllBytes(KernelTypesFile) : []);
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
+    private static readonly Lazy<string?> NetemProblem = new(TryNetem);
     private static readonly Lazy<string?> BpfProblem = new(TryBpf);
     private static readonly Lazy<string?> BpfWalkProblem = new(TryBpfWalk);
     private static readonly Lazy<string?> FoundVirtioFunction = new(static () => Array.Find(["virtnet_send_command_reply", "virtnet_send_command"],
@@ -146,6 +153,8 @@ public static class Machine
         if (needs.HasFlag(Needs.VirtioDevice) && (VirtioDevice is null || VirtioFunction is null || !Directory.Exists("/sys/bus/event_source/devices/kprobe")))
             return "Needs a network device of virtio_net, and a kernel with kprobes.";
         if (needs.HasFlag(Needs.Ipvs) && !File.Exists("/proc/net/ip_vs_stats")) return "Needs IPVS in the kernel: the module ip_vs is not loaded.";
+        if (needs.HasFlag(Needs.Netem) && NetemProblem.Value is { } missing) return missing;
+        if (needs.HasFlag(Needs.SlowDisks) && Command.RunAsync("modprobe", ["-n", "null_blk"]).GetAwaiter().GetResult().ExitCode != 0) return "Needs the kernel module null_blk.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
@@ -190,6 +199,13 @@ public static class Machine
             .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])
             .GetAwaiter().GetResult();
         return result.ExitCode == 0 ? null : $"Needs network namespaces with veth pairs, which this machine refuses: {result.Error.Trim()}";
+    }
+
+    private static string? TryNetem()
+    {
+        if (!Command.Exists("tc")) return "Needs the program 'tc', which is not installed.";
+        CommandResult result = Command.RunAsync("unshare", ["-n", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]).GetAwaiter().GetResult();
+        return result.ExitCode == 0 ? null : "Needs the qdisc netem, which this kernel does not have.";
     }
 
     private static string? TryBpf()

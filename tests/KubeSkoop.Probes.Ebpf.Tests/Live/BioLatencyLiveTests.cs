@@ -230,11 +230,75 @@ public sealed class BioLatencyLiveTests
         }
     }
 
+    // A disk that takes exactly as long as it is told, by a timer of the kernel's.
+    [LiveFact(Needs.Bpf | Needs.SlowDisks, "dd")]
+    public async Task A_disk_of_a_known_slowness_takes_as_long_as_it_was_told()
+    {
+        const int Requests = 12;
+        TimeSpan slowness = TimeSpan.FromMilliseconds(30);
+        await Command.OutputAsync("modprobe", "null_blk", "nr_devices=1", "queue_mode=2", "irqmode=2", "completion_nsec=30000000");
+        try
+        {
+            await Eventually.TrueAsync(static () => File.Exists("/dev/nullb0"), "the disk to be there");
+            await using var bench = new EbpfBench();
+            BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p));
+            using var heard = new Heard<BioLatencyEvent>(probe, static e => e.Disk == "nullb0" && e.Operation == BioLatencyOperation.Write);
+            long began = Stopwatch.GetTimestamp();
+            await Command.OutputAsync("dd", "if=/dev/zero", "of=/dev/nullb0", "bs=4096", "count=12", "oflag=direct");
+            TimeSpan all = Stopwatch.GetElapsedTime(began);
+            IReadOnlyList<BioLatencyEvent> events = await heard.ExactlyAsync(Requests);
+            Assert.All(events, e =>
+            {
+                Assert.InRange(e.Device!.Value, slowness, all / 2);
+                Assert.InRange(e.Queue!.Value, TimeSpan.Zero, e.Latency - e.Device.Value);
+                Assert.Equal((4096u, "dd", null), (e.Bytes, e.Command, e.Error));
+            });
+            Assert.InRange(events.Aggregate(TimeSpan.Zero, static (sum, e) => sum + e.Latency), slowness * Requests, all); // one after the other
+            BioLatencyRecord row = Assert.Single(probe.Sample().Rows.ToArray(), static r => r.Subject.Attributes[0].Value == "nullb0" && r.Subject.Attributes[1].Value == "write").Value;
+            Assert.Equal(((ulong)Requests, Requests * 4096ul, (ulong)Requests), (row.Operations.Value, row.Bytes.Value, row.Device.Count));
+            Assert.Equal(0ul, Enumerable.Range(0, Log2Histogram.BucketOf((ulong)slowness.TotalMicroseconds)).Aggregate(0ul, (sum, i) => sum + row.Device[i]));
+        }
+        finally
+        {
+            await Command.RunAsync("rmmod", ["null_blk"]);
+        }
+    }
+
+    // What device mapper holds back is no request yet: the process waits, and no disk is slow.
+    [LiveFact(Needs.Bpf | Needs.SlowDisks | Needs.Loop, "dd", "dmsetup")]
+    public async Task What_device_mapper_delays_is_not_the_disks_time()
+    {
+        TimeSpan delay = TimeSpan.FromMilliseconds(100);
+        await Command.OutputAsync("modprobe", "dm-delay");
+        await using LoopDevice disk = await LoopDevice.CreateAsync(Size);
+        await Command.OutputAsync("dmsetup", "create", "ksdelay", "--noudevsync", "--table", string.Create(CultureInfo.InvariantCulture, $"0 {Size / 512} delay {disk.Path} 0 100"));
+        try
+        {
+            await Command.OutputAsync("dmsetup", "mknodes", "--noudevsync", "ksdelay");
+            await using var bench = new EbpfBench();
+            BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { Threshold = TimeSpan.FromMilliseconds(90) })));
+            using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == disk.Name);
+            long began = Stopwatch.GetTimestamp();
+            await Command.OutputAsync("dd", "if=/dev/mapper/ksdelay", "of=/dev/null", "bs=4096", "count=3", "iflag=direct");
+            Assert.True(Stopwatch.GetElapsedTime(began) >= delay * 3);
+            BioLatencyRecord row = Row(probe, disk, "read");
+            Assert.Equal((3ul, 3 * 4096ul), (row.Operations.Value, row.Bytes.Value));
+            await heard.ExactlyAsync(0);
+            Assert.DoesNotContain(probe.Sample().Rows.ToArray(), static r => r.Subject.Attributes[0].Value.StartsWith("dm-", StringComparison.Ordinal));
+        }
+        finally
+        {
+            await Command.RunAsync("dmsetup", ["remove", "--noudevsync", "ksdelay"]);
+        }
+    }
+
     [Theory]
     [InlineData(0, null)]
     [InlineData(10, "IOERR")]
     [InlineData(2, "TIMEOUT")]
-    [InlineData(-28, "ENOSPC")]
+    [InlineData(-28, "NOSPC")]
+    [InlineData(-5, "IOERR")]
+    [InlineData(-13, "EACCES")]
     [InlineData(200, "status 200")]
     public void Errors_have_names(int status, string? name) => Assert.Equal(name, BioLatencyEvent.ErrorOf(status));
 

@@ -56,7 +56,7 @@ public sealed class NetSoftirqLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.TwoCpus)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk | Needs.TwoCpus)]
     public async Task A_softirq_waits_for_who_has_switched_softirqs_off()
     {
         const int HoldMs = 60;
@@ -111,7 +111,7 @@ public sealed class NetSoftirqLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "ip")]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk, "ip")]
     public async Task A_packet_that_takes_long_makes_a_long_run_in_place_of_its_sender()
     {
         const int SlowMs = 30;
@@ -143,7 +143,7 @@ public sealed class NetSoftirqLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.TwoCpus, "ip")]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk | Needs.TwoCpus, "ip")]
     public async Task What_is_too_much_for_one_run_is_left_to_ksoftirqd()
     {
         const int Packets = 100;

@@ -14,7 +14,7 @@ root=$(cd "$here/../../.." && pwd)
 scope=${1:?all, hooks, some or record}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
-tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm)
+tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
 different='TcpResetLive|SocketLatencyLive|TcpSocketSourceLive|MibSourceLive'
 
 cannot() {
@@ -26,7 +26,7 @@ need_machine() {
 	local missing
 	[[ $(uname -m) == x86_64 ]] || cannot "The virtual machines are made on x86-64 only."
 	mapfile -t missing < <(need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio mke2fs:e2fsprogs depmod:kmod xz:xz-utils zstd:zstd \
-		ip:iproute2 nft:nftables iptables:iptables conntrack:conntrack bpftool:bpftool blkdiscard:util-linux ipvsadm:ipvsadm)
+		ip:iproute2 nft:nftables iptables:iptables conntrack:conntrack bpftool:bpftool blkdiscard:util-linux ipvsadm:ipvsadm dmsetup:dmsetup)
 	[[ ${#missing[@]} -eq 0 ]] || cannot "Missing: $(printf '%s; ' "${missing[@]}")without which no virtual machine can be made."
 }
 

@@ -95,21 +95,21 @@ public sealed record BioLatencyEvent : EbpfEvent
         _ => "other",
     };
 
-    // BLK_STS_*, include/linux/blk_types.h: macros, so no kernel's type information has their names. Before 5.16 an errno.
+    // BLK_STS_*, include/linux/blk_types.h: macros, so no kernel's type information has their names. Before 5.16 the errno that belongs to it, block/blk-core.c, blk_errors.
     internal static string? ErrorOf(int status) => status switch
     {
         0 => null,
+        1 or -95 => "NOTSUPP",
+        2 or -110 => "TIMEOUT",
+        3 or -28 => "NOSPC",
+        4 or -67 => "TRANSPORT",
+        5 or -121 => "TARGET",
+        6 or -52 => "RESV_CONFLICT",
+        7 or -61 => "MEDIUM",
+        8 or -84 => "PROTECTION",
+        9 or -12 => "RESOURCE",
+        10 or -5 => "IOERR",
         < 0 => Loading.Errors.Name(-status),
-        1 => "NOTSUPP",
-        2 => "TIMEOUT",
-        3 => "NOSPC",
-        4 => "TRANSPORT",
-        5 => "TARGET",
-        6 => "RESV_CONFLICT",
-        7 => "MEDIUM",
-        8 => "PROTECTION",
-        9 => "RESOURCE",
-        10 => "IOERR",
         _ => string.Create(CultureInfo.InvariantCulture, $"status {status}"),
     };
 }

@@ -216,6 +216,41 @@ public sealed class TcpSummaryLiveTests
         Assert.Equal(200ul, live.Record(ns).RoundTripTime.Count);
     }
 
+    [LiveFact(Needs.Netem, "ss", "tc")]
+    public async Task Round_trips_over_a_slow_network_take_as_long_as_netem_makes_them()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "40ms");
+            await right.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "30ms");
+            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 8000));
+            var open = new List<Socket>();
+            for (int i = 0; i < 5; i++)
+            {
+                Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+                Socket server = listener.Accept();
+                for (int round = 0; round < 3; round++)
+                {
+                    client.Send([1]);
+                    Assert.Equal(1, server.Receive(new byte[1]));
+                    server.Send([1]);
+                    Assert.Equal(1, client.Receive(new byte[1]));
+                }
+                open.AddRange([client, server]);
+            }
+            await using LiveSummary live = await LiveSummary.StartAsync(new TcpSummaryOptions { Info = true }, null, left);
+            Log2Histogram ours = live.Record(left).RoundTripTime;
+            double[] theirs = await RoundTripTimesAsync(left);
+            Assert.Equal((5ul, 5), (ours.Count, theirs.Length));
+            Assert.InRange(ours.Sum, theirs.Sum() * 1000 - 10, theirs.Sum() * 1000 + 10); // ss rounds to microseconds
+            Assert.All(theirs, static milliseconds => Assert.InRange(milliseconds, 70, 140));
+            Assert.Equal(5ul, ours[Log2Histogram.BucketOf(70_000)] + ours[Log2Histogram.BucketOf(140_000)]);
+            foreach (Socket socket in open) socket.Dispose();
+        }
+    }
+
     [LiveFact(Needs.NetNs, "ss")]
     public async Task A_closed_window_shows_as_time_limited_by_the_receiver()
     {
