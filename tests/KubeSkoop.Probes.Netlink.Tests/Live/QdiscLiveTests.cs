@@ -214,7 +214,9 @@ public sealed class QdiscLiveTests
             [
                 $"link add name a{i} type veth peer name b{i}",
                 $"link set a{i} up",
+                $"link set a{i} down", // before 6.2 one that is up cannot be renamed
                 $"link set a{i} name c{i}",
+                $"link set c{i} up",
                 $"link delete c{i}",
             ]));
             Task<string> churn = ns.IpAsync("-batch", batch);
