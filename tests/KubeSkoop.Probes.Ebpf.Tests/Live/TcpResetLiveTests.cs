@@ -201,27 +201,37 @@ public sealed class TcpResetLiveTests
         TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
         foreach (bool isSeen in (bool[])[true, false])
         {
-            uint before;
-            await using (TestNamespace first = await TestNamespace.CreateAsync())
+            // Somebody else may get the number; then once more.
+            for (int attempt = 1; ; attempt++)
             {
-                before = first.Inode;
-                await first.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
-                if (isSeen) Assert.Equal(3ul, bench.Record(probe, first).SentWithoutSocket.Value);
+                uint before;
+                await using (TestNamespace first = await TestNamespace.CreateAsync())
+                {
+                    before = first.Inode;
+                    await first.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
+                    if (isSeen) Assert.Equal(3ul, bench.Record(probe, first).SentWithoutSocket.Value);
+                }
+                await using TestNamespace? second = await WithNumberAsync(before);
+                if (second is null)
+                {
+                    Assert.True(attempt < 5, "The number was not given out again.");
+                    continue;
+                }
+                Assert.Equal(0ul, bench.Record(probe, second).SentWithoutSocket.Value);
+                await second.RefusedConnectionsAsync(2, new IPEndPoint(IPAddress.Loopback, 4711));
+                Assert.Equal(2ul, bench.Record(probe, second).SentWithoutSocket.Value);
+                break;
             }
-            await using TestNamespace second = await WithNumberAsync(before);
-            Assert.Equal(0ul, bench.Record(probe, second).SentWithoutSocket.Value);
-            await second.RefusedConnectionsAsync(2, new IPEndPoint(IPAddress.Loopback, 4711));
-            Assert.Equal(2ul, bench.Record(probe, second).SentWithoutSocket.Value);
         }
     }
 
     // The kernel gives the lowest number that is free. A namespace ends in the background, so this one's may come to be free a little later; lower ones are kept meanwhile.
-    private static async Task<TestNamespace> WithNumberAsync(uint inode)
+    private static async Task<TestNamespace?> WithNumberAsync(uint inode)
     {
         var others = new List<TestNamespace>();
         try
         {
-            while (others.Count < 100)
+            while (others.Count < 50)
             {
                 TestNamespace ns = await TestNamespace.CreateAsync();
                 if (ns.Inode == inode) return ns;
@@ -233,7 +243,7 @@ public sealed class TcpResetLiveTests
         {
             foreach (TestNamespace other in others) await other.DisposeAsync();
         }
-        throw new InvalidOperationException("The number was not given out again.");
+        return null;
     }
 
     // Kernels before 6.10 give none.

@@ -190,7 +190,7 @@ public sealed class TcpRetransLiveTests
             // Other tests retransmit, too: a program that interrupts itself is left out once, and that is counted.
             ulong missed = (ulong)probe.ReadKernelStatistics().Missed;
             return before == after && sum <= after && after - sum <= missed;
-        }, "the probe and nstat to agree");
+        }, "the probe and nstat to agree", Patience);
         return record;
     }
 

@@ -13,8 +13,11 @@ public sealed class CyclesTests
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddEbpf().Services.AddLogging().BuildServiceProvider();
         IProbeManager manager = services.GetRequiredService<IProbeManager>();
-        string[] names = [.. manager.Probes.Where(static p => p.Descriptor.Source == ProbeSource.Ebpf).Select(static p => p.Descriptor.Name)];
-        Assert.True(names.Length >= 5);
+        List<string> running = [];
+        foreach (IProbe probe in manager.Probes.Where(static p => p.Descriptor.Source == ProbeSource.Ebpf))
+            if (await RunsHereAsync(manager, probe.Descriptor.Name)) running.Add(probe.Descriptor.Name);
+        string[] names = [.. running];
+        Assert.True(names.Length >= 7);
         using var stop = new CancellationTokenSource();
         Task traffic = Task.Run(async () =>
         {
@@ -45,6 +48,20 @@ public sealed class CyclesTests
         {
             await stop.CancelAsync();
             await traffic;
+        }
+    }
+
+    // Not every machine has what each looks at.
+    private static async Task<bool> RunsHereAsync(IProbeManager manager, string name)
+    {
+        try
+        {
+            await using ProbeLease lease = await manager.StartAsync(name);
+            return true;
+        }
+        catch (ProbeUnavailableException)
+        {
+            return false;
         }
     }
 
