@@ -77,6 +77,9 @@ public enum Needs
 
     /// <summary>A kernel that has null_blk and dm-delay, disks of a known slowness, as modules that may be loaded.</summary>
     SlowDisks = 2097152 | OwnMachine,
+
+    /// <summary>A kernel that counts Multipath TCP (5.6, CONFIG_MPTCP).</summary>
+    Mptcp = 4194304,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -154,7 +157,8 @@ public static class Machine
             return "Needs a network device of virtio_net, and a kernel with kprobes.";
         if (needs.HasFlag(Needs.Ipvs) && !File.Exists("/proc/net/ip_vs_stats")) return "Needs IPVS in the kernel: the module ip_vs is not loaded.";
         if (needs.HasFlag(Needs.Netem) && NetemProblem.Value is { } missing) return missing;
-        if (needs.HasFlag(Needs.SlowDisks) && Command.RunAsync("modprobe", ["-n", "null_blk"]).GetAwaiter().GetResult().ExitCode != 0) return "Needs the kernel module null_blk.";
+        if (needs.HasFlag(Needs.SlowDisks) && !HasModule("null_blk")) return "Needs the kernel module null_blk.";
+        if (needs.HasFlag(Needs.Mptcp) && !File.ReadLines("/proc/net/netstat").Any(static line => line.StartsWith("MPTcpExt:", StringComparison.Ordinal))) return "Needs a kernel with Multipath TCP.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
@@ -199,6 +203,12 @@ public static class Machine
             .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])
             .GetAwaiter().GetResult();
         return result.ExitCode == 0 ? null : $"Needs network namespaces with veth pairs, which this machine refuses: {result.Error.Trim()}";
+    }
+
+    private static bool HasModule(string name)
+    {
+        string list = $"/lib/modules/{File.ReadAllText("/proc/sys/kernel/osrelease").Trim()}/modules.dep";
+        return File.Exists(list) && File.ReadLines(list).Any(line => line.Contains($"/{name}.ko", StringComparison.Ordinal));
     }
 
     private static string? TryNetem()

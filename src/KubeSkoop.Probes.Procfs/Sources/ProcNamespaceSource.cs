@@ -302,6 +302,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     {
         Span<byte> target = stackalloc byte[64];
         int length = Libc.ReadLink(proc, path, target, out error);
+        if (length == 0) error = Errno.AccessDenied; // 5.10 refuses so: with a link that leads nowhere
         if (length <= 0) return 0;
         ReadOnlySpan<byte> link = target[..length];
         return link.StartsWith("net:["u8) && Utf8Parser.TryParse(link[5..], out uint inode, out int used) && link[(5 + used)..].SequenceEqual("]"u8) ? inode : 0;

@@ -80,6 +80,7 @@ public sealed class BioLatencyLiveTests
         await using var slow = await SlowDisk.CreateAsync();
         string queue = $"/sys/block/{slow.Disk.Name}/queue/", mq = $"/sys/block/{slow.Disk.Name}/mq/0/nr_tags";
         await File.WriteAllTextAsync(queue + "scheduler", "mq-deadline");
+        await File.WriteAllTextAsync(queue + "nr_requests", "256"); // as many may wait, where the default is fewer
         string largest = await File.ReadAllTextAsync(queue + "max_sectors_kb");
         await File.WriteAllTextAsync(queue + "max_sectors_kb", "4");
         int tags = int.Parse(await File.ReadAllTextAsync(mq), CultureInfo.InvariantCulture);

@@ -88,7 +88,8 @@ internal static partial class QdiscWitness
     internal static async Task AddPairAsync(this TestNamespace ns, int queues = 1)
     {
         await ns.WithoutIpv6Async();
-        await ns.IpAsync("link", "add", "name", "left", "numtxqueues", queues.ToString(CultureInfo.InvariantCulture), "type", "veth", "peer", "name", "right");
+        string number = queues.ToString(CultureInfo.InvariantCulture);
+        await ns.IpAsync("link", "add", "name", "left", "numtxqueues", number, "type", "veth", "peer", "name", "right", "numtxqueues", number);
         await ns.IpAsync("address", "add", "10.98.0.1/24", "dev", "left");
         await ns.IpAsync("link", "set", "left", "up");
         await ns.IpAsync("link", "set", "right", "up");

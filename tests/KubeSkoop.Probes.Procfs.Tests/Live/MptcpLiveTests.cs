@@ -6,7 +6,7 @@ namespace KubeSkoop.Probes.Procfs.Tests.Live;
 /// <summary>mptcp: known connections show, and every column is what <c>nstat</c> says.</summary>
 public sealed class MptcpLiveTests
 {
-    [LiveFact(Needs.NetNs, "nstat")]
+    [LiveFact(Needs.NetNs | Needs.Mptcp, "nstat")]
     public async Task Every_column_of_this_kernel_is_what_nstat_says()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
