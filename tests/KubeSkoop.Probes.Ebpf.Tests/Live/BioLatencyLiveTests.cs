@@ -80,7 +80,7 @@ public sealed class BioLatencyLiveTests
         await using var slow = await SlowDisk.CreateAsync();
         string queue = $"/sys/block/{slow.Disk.Name}/queue/", mq = $"/sys/block/{slow.Disk.Name}/mq/0/nr_tags";
         await File.WriteAllTextAsync(queue + "scheduler", "mq-deadline");
-        await File.WriteAllTextAsync(queue + "nr_requests", "256"); // as many may wait, where the default is fewer
+        bool isScheduled = (await File.ReadAllTextAsync(queue + "scheduler")).Contains("[mq-deadline]", StringComparison.Ordinal); // not by 5.10
         string largest = await File.ReadAllTextAsync(queue + "max_sectors_kb");
         await File.WriteAllTextAsync(queue + "max_sectors_kb", "4");
         int tags = int.Parse(await File.ReadAllTextAsync(mq), CultureInfo.InvariantCulture);
@@ -91,14 +91,17 @@ public sealed class BioLatencyLiveTests
             using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == slow.Disk.Name);
             (TimeSpan least, TimeSpan most, _) = await slow.HoldAsync(tags, () => Command.Start("dd", Write(slow.Disk, Requests * 4096)));
             IReadOnlyList<BioLatencyEvent> events = await heard.ExactlyAsync(Requests);
+            // Without a scheduler there are no more requests than the driver takes, and what waits for one to be free is not seen.
+            int waiting = isScheduled ? Requests - tags : 0;
+            Assert.Equal(tags + waiting, events.Count(e => e.Latency >= least * 0.9)); // the last ones begin when the driver has all it takes
             Assert.All(events, e =>
             {
-                Assert.InRange(e.Latency, least * 0.9, most); // the last ones begin when the driver has all it takes
+                Assert.True(e.Latency <= most);
                 Assert.Equal((4096u, "dd"), (e.Bytes, e.Command));
             });
             Assert.InRange(tags, 1, Requests - 1);
             BioLatencyEvent[] queued = [.. events.Where(e => e.Queue >= least * 0.8)];
-            Assert.Equal(Requests - tags, queued.Length);
+            Assert.Equal(waiting, queued.Length);
             Assert.Equal(Requests, events.Select(static e => e.Sector).Distinct().Count());
             BioLatencyRecord row = Row(probe, slow.Disk, "write");
             Assert.Equal((ulong)Requests, row.Queue.Count);

@@ -239,8 +239,13 @@ public sealed class ConntrackLiveTests
         await queue.ReleaseAsync(2);
 
         ConntrackRecord record = bench.Record(ns);
-        Assert.True(record is { InsertFailed.Value: 1, Dropped.Value: 1 }, await ns.ExecuteAsync("conntrack", "-S"));
         await AssertLikeWitnessAsync(ns, record);
+        if (Environment.OSVersion.Version.Major < 6)
+        {
+            Assert.Equal((0ul, 0ul), (record.InsertFailed.Value, record.Dropped.Value)); // 5.10 lets the second have the first's entry, and counts nothing
+            return;
+        }
+        Assert.Equal((1ul, 1ul), (record.InsertFailed.Value, record.Dropped.Value));
         await CheckAsync(bench);
         var failed = Assert.IsType<ConntrackInsertFailedEvent>(await NextAsync(events));
         Assert.Equal((1ul, 0ul, ns.Inode), (failed.InsertFailed, failed.ChainsTooLong, failed.Namespace!.Inode));
