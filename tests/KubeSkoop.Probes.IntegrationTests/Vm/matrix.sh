@@ -15,7 +15,9 @@ scope=${1:?all, hooks, some or record}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
+# What the kernel decides the way for, and what this machine cannot show.
 different='TcpResetLive|SocketLatencyLive|TcpSocketSourceLive|MibSourceLive'
+elsewhere='VirtCmdLatencyLive|IpvsServicesLive|KernelLatency|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
 
 cannot() {
 	say "$1"
@@ -103,7 +105,7 @@ some)
 	;;
 all | hooks)
 	only=
-	[[ $scope == all ]] || only=" --only '$different'"
+	[[ $scope == all ]] || only=" --only '$different|$elsewhere'"
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		case $name in
 		5.10 | 6.1) forced="live --hook kprobe --only TcpResetLive" ;;
