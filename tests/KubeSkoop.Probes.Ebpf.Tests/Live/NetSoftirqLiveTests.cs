@@ -56,7 +56,7 @@ public sealed class NetSoftirqLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.BpfWalk | Needs.TwoCpus)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk | Needs.TwoCpus | Needs.Native)]
     public async Task A_softirq_waits_for_who_has_switched_softirqs_off()
     {
         const int HoldMs = 60;

@@ -125,6 +125,8 @@ public sealed partial class SocketLatencyLiveTests
         for (int i = 0; i < Pieces; i++)
         {
             sent[i] = pair.Send(10);
+            await Eventually.TrueAsync(() => pair.Reader.Available == (i + 1) * 10, "the bytes to be there"); // on a busy machine not when the write returns
+            sent[i].Latest = Stopwatch.GetTimestamp();
             await Task.Delay(5);
         }
         var read = new (long Before, long After)[Pieces];
