@@ -112,9 +112,11 @@ public sealed class EventsTests
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         using var output = new StringWriter();
         using var errors = new StringWriter();
-        string[] args = ["watch", "--probe", "tcpreset", "--count", "2", "--set", $"KubeSkoop:Probes:tcpreset:NetworkNamespaces:0={ns.Inode}"];
+        await using TestNamespace other = await TestNamespace.CreateAsync();
+        string[] args = ["watch", "--probe", "tcpreset", "--count", "2", "--netns", asJson ? ns.Name! : ns.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture)];
         Task<int> watching = ExporterCli.RunAsync(asJson ? [.. args, "--json"] : args, new CliHost { Output = TextWriter.Synchronized(output), Errors = TextWriter.Synchronized(errors) });
         await Eventually.TrueAsync(() => errors.ToString().Contains("Watching tcpreset", StringComparison.Ordinal) || watching.IsCompleted, "the watch to begin");
+        await other.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
         await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
         Assert.Equal(ExitCodes.Ok, await watching.WaitAsync(Eventually.DefaultTimeout));
         string[] lines = output.ToString().Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries);
@@ -129,6 +131,16 @@ public sealed class EventsTests
         Assert.Equal((ns.Inode, ns.Name, "127.0.0.1", 4711, "tcp", "NO_SOCKET"),
             (sent.GetProperty("netns").GetUInt32(), sent.GetProperty("namespace").GetString(), fields.GetProperty("source.address").GetString(), fields.GetProperty("source.port").GetInt32(),
             fields.GetProperty("network.transport").GetString(), fields.GetProperty("reason").GetString()));
+    }
+
+    [Theory]
+    [InlineData("net_softirq", "host", "The probe net_softirq tells of the whole node, not of a namespace; leave out --netns.")]
+    [InlineData("tcpreset", "nowhere", "There is no network namespace 'nowhere'.")]
+    public async Task Watching_a_namespace_that_cannot_be_is_refused(string probe, string netns, string reason)
+    {
+        using var errors = new StringWriter();
+        Assert.Equal(ExitCodes.Usage, await ExporterCli.RunAsync(["watch", "--probe", probe, "--netns", netns], new CliHost { Output = TextWriter.Null, Errors = errors }));
+        Assert.Contains(reason, errors.ToString(), StringComparison.Ordinal);
     }
 
     [LiveFact(Needs.Bpf)]

@@ -117,10 +117,10 @@ internal static class ExporterCli
 
         var watched = new Option<string[]>("--probe") { Description = "Only these probes, with commas or one option each. Default: every BPF probe of the network that has events.", HelpName = "probes" };
         var events = new Option<int?>("--count") { Description = "End after this many events.", HelpName = "count", CustomParser = WholeNumber };
-        var watchCommand = new Command("watch", "Start probes and print their events as they happen.") { watched, json, events };
+        var watchCommand = new Command("watch", "Start probes and print their events as they happen.") { watched, netns, json, events };
         settings.AddTo(watchCommand);
         watchCommand.SetAction((parsed, cancellation) => WatchCommand.RunAsync(host, settings.Load(parsed, host, []),
-            [.. (parsed.GetValue(watched) ?? []).SelectMany(static names => names.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))], parsed.GetValue(json), parsed.GetValue(events), cancellation));
+            [.. (parsed.GetValue(watched) ?? []).SelectMany(static names => names.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))], parsed.GetValue(netns), parsed.GetValue(json), parsed.GetValue(events), cancellation));
         root.Add(watchCommand);
 
         var podsCommand = new Command("pods", "Show the pods of this node, whose network namespaces and processes are theirs, and who told.") { json };

@@ -9,13 +9,15 @@ namespace KubeSkoop.Exporter.Cli;
 /// <summary><c>watch</c>: starts probes and prints their events as they happen, until stopped.</summary>
 internal static class WatchCommand
 {
-    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string[] names, bool json, int? count, CancellationToken cancellationToken)
+    internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string[] names, string? netns, bool json, int? count, CancellationToken cancellationToken)
     {
+        uint? only = null;
+        if (netns is not null) (configuration, only) = await OnlyAsync(host, configuration, names, netns);
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
         // Conntrack's flows are asked for by name: each connection makes several. So is what disks do: they are always slower than a network ought to be.
-        IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(static p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf && p.Descriptor.Name != BioLatencyProbe.About.Name)] : [.. names.Select(n => Find(manager, n))];
+        IProbe[] wanted = names.Length == 0 ? [.. manager.Probes.Where(p => p is IEventProbe && p.Descriptor.Source == ProbeSource.Ebpf && p.Descriptor.Name != BioLatencyProbe.About.Name && (netns is null || CanChoose(p)))] : [.. names.Select(n => Find(manager, n))];
         using EventSubscription<ProbeEvent> events = manager.Events.Subscribe<ProbeEvent>(new EventSubscriptionOptions { Capacity = 16384 });
         var leases = new List<ProbeLease>();
         try
@@ -37,7 +39,7 @@ internal static class WatchCommand
                 return ExitCodes.Unavailable;
             }
             host.Errors.WriteLine($"Watching {string.Join(", ", leases.Select(static l => l.Probe.Descriptor.Name))}. Stop with Ctrl-C.");
-            await PrintAsync(host, events, new LeftOut(host, leases), json, count, cancellationToken);
+            await PrintAsync(host, events, new LeftOut(host, leases), only, json, count, cancellationToken);
         }
         finally
         {
@@ -48,7 +50,7 @@ internal static class WatchCommand
         return ExitCodes.Ok;
     }
 
-    private static async Task PrintAsync(CliHost host, EventSubscription<ProbeEvent> events, LeftOut leftOut, bool json, int? count, CancellationToken cancellationToken)
+    private static async Task PrintAsync(CliHost host, EventSubscription<ProbeEvent> events, LeftOut leftOut, uint? only, bool json, int? count, CancellationToken cancellationToken)
     {
         using var writer = new EventJson();
         long printed = 0;
@@ -56,6 +58,7 @@ internal static class WatchCommand
         {
             await foreach (ProbeEvent e in events.Reader.ReadAllAsync(cancellationToken))
             {
+                if (only is not null && only != ((e as EbpfEvent)?.NetworkNamespaceInode ?? e.Namespace?.Inode)) continue;
                 host.Output.WriteLine(json ? Encoding.UTF8.GetString(writer.Write(e).Span) : Line(e));
                 await host.Output.FlushAsync(cancellationToken); // whoever reads from a pipe wants it now
                 if (++printed >= count) return;
@@ -66,6 +69,25 @@ internal static class WatchCommand
         {
         }
     }
+
+    // The kernel's programs leave the others out, so that the limit on events is this namespace's alone.
+    private static async Task<(IConfiguration Configuration, uint Inode)> OnlyAsync(CliHost host, IConfiguration configuration, string[] names, string netns)
+    {
+        await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
+        var manager = services.GetRequiredService<IProbeManager>();
+        foreach (string name in names)
+        {
+            if (Find(manager, name) is { Descriptor.Source: ProbeSource.Ebpf } probe && !CanChoose(probe))
+                throw new UnknownNamespaceException($"The probe {probe.Descriptor.Name} tells of the whole node, not of a namespace; leave out --netns.");
+        }
+        var source = services.GetRequiredService<INetworkNamespaceSource>();
+        using IDisposable lease = source.Acquire();
+        uint inode = new NamespaceChoice(source, configuration).Resolve(netns, []);
+        var chosen = manager.Probes.Where(CanChoose).Select(p => KeyValuePair.Create($"{ProbesOptions.SectionName}:{p.Descriptor.Name}:{nameof(EbpfProbeOptions.NetworkNamespaces)}:0", (string?)inode.ToString(CultureInfo.InvariantCulture)));
+        return (new ConfigurationBuilder().AddConfiguration(configuration).AddInMemoryCollection(chosen).Build(), inode);
+    }
+
+    private static bool CanChoose(IProbe probe) => probe.Descriptor.Options.Any(static o => o.Name == nameof(EbpfProbeOptions.NetworkNamespaces));
 
     private static string Line(ProbeEvent e)
     {

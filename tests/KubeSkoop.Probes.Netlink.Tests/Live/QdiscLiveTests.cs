@@ -136,7 +136,7 @@ public sealed class QdiscLiveTests
         Dictionary<string, QdiscRecord> ours = bench.Qdiscs(ns);
         AssertEqual(await ns.TcQdiscsAsync(), ours);
         Assert.Equal(200ul, ours["left mq 1: root"].Packets.Value);
-        QdiscRecord[] queues = [.. ours.Where(static q => q.Key.StartsWith("left pfifo_fast 0: 1:", StringComparison.Ordinal)).Select(static q => q.Value)];
+        QdiscRecord[] queues = [.. ours.Where(static q => q.Key.Contains(" 0: 1:", StringComparison.Ordinal) && q.Key.StartsWith("left ", StringComparison.Ordinal)).Select(static q => q.Value)];
         Assert.Equal(4, queues.Length);
         Assert.Equal(200ul, queues.Aggregate(0ul, static (sum, q) => sum + q.Packets.Value));
         Assert.True(queues.Count(static q => q.Packets.Value > 0) > 1);
