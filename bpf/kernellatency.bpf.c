@@ -27,7 +27,7 @@ enum {
 #define SKIPPED KERNELLATENCY_STAGES	// sent, and not in the sample
 
 struct nf_hook_state {
-	__u8 hook;	// 32 bits before 5.11: its first byte
+	__u8 hook;	// 32 bits in 5.10
 	__u8 pf;
 	struct net *net;
 } __core;
@@ -145,7 +145,7 @@ static __always_inline bool is_with_ip(struct packet *packet)
 			ks_observe(histogram, packet->times[stage]);         \
 	} while (0)
 
-// The end of a packet's way. Its packet is in memory, whatever becomes of the place. packet: null where nothing is known of stages.
+// The end of a packet's way. packet: null where nothing is known of stages.
 static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, struct ks_netns netns, __u64 start, __u64 now, const struct packet *packet)
 {
 	__u64 latency = now > start ? now - start : 0;
@@ -245,17 +245,16 @@ static __always_inline void go_on(const struct sk_buff *skb, const struct net *n
 		begin(packet, skb, chosen(net) ? stage : SKIPPED, true, bpf_ktime_get_ns());
 }
 
-static __always_inline int on_chain(const struct sk_buff *skb, const struct nf_hook_state *state)
+static __always_inline int on_chain(const struct sk_buff *skb, __u8 hook, __u8 pf, bool received, const struct net *net)
 {
-	__u8 hook = BPF_CORE_READ(state, hook), pf = BPF_CORE_READ(state, pf);
 	struct packet *packet;
 
 	if (pf != NFPROTO_IPV4 && pf != NFPROTO_IPV6)
 		return 0;
 	packet = find(skb);
 	if (hook == NF_INET_LOCAL_OUT) {
-		if (!BPF_CORE_READ(skb, skb_iif))
-			go_on(skb, BPF_CORE_READ(state, net), packet, packet && packet->stage == KERNELLATENCY_ROUTING, KERNELLATENCY_LOCAL_OUT);
+		if (!received)
+			go_on(skb, net, packet, packet && packet->stage == KERNELLATENCY_ROUTING, KERNELLATENCY_LOCAL_OUT);
 		return 0;
 	}
 	if (!packet)
@@ -319,11 +318,11 @@ static __always_inline int on_queue(const struct sk_buff *skb, const struct sock
 	return 0;
 }
 
-static __always_inline int on_output(const struct sk_buff *skb, const struct net *net)
+static __always_inline int on_output(const struct sk_buff *skb, const struct net *net, bool received)
 {
 	struct packet *packet = find(skb);
 
-	if (!BPF_CORE_READ(skb, skb_iif)) {
+	if (!received) {
 		go_on(skb, net, packet, packet && (packet->stage == KERNELLATENCY_ROUTING || packet->stage == KERNELLATENCY_LOCAL_OUT), KERNELLATENCY_OUTPUT);
 		return 0;
 	}
@@ -408,13 +407,27 @@ int BPF_PROG(drop, const struct sk_buff *skb)
 		return handler(ks_argument(ctx, first), ks_argument(ctx, second)); \
 	}
 
+#define ON_OUTPUT(function)                                                  \
+	SEC("fentry/" #function) int at_##function(__u64 *ctx)               \
+	{                                                                    \
+		const struct sk_buff *skb = (const void *)ctx[2];            \
+                                                                             \
+		return on_output(skb, (const void *)ctx[0], skb->skb_iif);   \
+	}                                                                    \
+	SEC("kprobe/" #function) int probe_##function(void *ctx)             \
+	{                                                                    \
+		const struct sk_buff *skb = ks_argument(ctx, 2);             \
+                                                                             \
+		return on_output(skb, ks_argument(ctx, 0), BPF_CORE_READ(skb, skb_iif)); \
+	}
+
 ON(ip_rcv, on_arrival, 0)
 ON(ip_list_rcv, on_arrival, 0)
 ON(ip_local_deliver, on_deliver, 0)
 ON(ip_forward, on_forward, 0)
 ON_TWO(__ip_queue_xmit, on_queue, 1, 0)
-ON_TWO(ip_output, on_output, 2, 0)
-ON_TWO(ip_mc_output, on_output, 2, 0)
+ON_OUTPUT(ip_output)
+ON_OUTPUT(ip_mc_output)
 ON_TWO(sk_filter_trim_cap, on_socket, 1, 0)
 
 ON(ipv6_rcv, on_arrival, 0)
@@ -423,12 +436,15 @@ ON(ip6_input, on_deliver, 0)
 ON(ip6_mc_input, on_deliver, 0)
 ON(ip6_forward, on_forward, 0)
 ON_TWO(inet6_csk_xmit, on_queue, 1, 0)
-ON_TWO(ip6_output, on_output, 2, 0)
+ON_OUTPUT(ip6_output)
 
 SEC("fentry/nf_hook_slow")
 int at_nf_hook_slow(__u64 *ctx)
 {
-	return on_chain((const void *)ctx[0], (const void *)ctx[1]);
+	const struct sk_buff *skb = (const void *)ctx[0];
+	const struct nf_hook_state *state = (const void *)ctx[1];
+
+	return on_chain(skb, state->hook, state->pf, skb->skb_iif, state->net);
 }
 
 SEC("fexit/nf_hook_slow")
@@ -436,7 +452,7 @@ int after_nf_hook_slow(__u64 *ctx)
 {
 	const struct nf_hook_state *state = (const void *)ctx[1];
 
-	return on_chain_end((const void *)ctx[0], BPF_CORE_READ(state, hook), BPF_CORE_READ(state, pf), ctx[4]);
+	return on_chain_end((const void *)ctx[0], state->hook, state->pf, ctx[4]);
 }
 
 // What a kprobe at a function's end does not know any more. Calls of this one are within one another: a packet that is sent from a
@@ -463,6 +479,7 @@ struct {
 SEC("kprobe/nf_hook_slow")
 int probe_nf_hook_slow(void *ctx)
 {
+	const struct sk_buff *skb = ks_argument(ctx, 0);
 	const struct nf_hook_state *state = ks_argument(ctx, 1);
 	__u32 zero = 0;
 	struct calls *nested = bpf_map_lookup_elem(&calls, &zero);
@@ -474,10 +491,10 @@ int probe_nf_hook_slow(void *ctx)
 		nested->depth = 0;
 	call = &nested->calls[nested->depth++ % MOST_NESTED];
 	call->task = bpf_get_current_task();
-	call->skb = (__u64)ks_argument(ctx, 0);
+	call->skb = (__u64)skb;
 	call->hook = BPF_CORE_READ(state, hook);
 	call->pf = BPF_CORE_READ(state, pf);
-	return on_chain(ks_argument(ctx, 0), state);
+	return on_chain(skb, call->hook, call->pf, BPF_CORE_READ(skb, skb_iif), BPF_CORE_READ(state, net));
 }
 
 SEC("kretprobe/nf_hook_slow")

@@ -52,9 +52,9 @@ public sealed class KernelLatencyStagesLiveTests
         }
 
         Dictionary<KernelLatencyPath, KernelLatencyEvent[]> without = await SendAsync(line, bench, probe, v6);
-        Assert.All(without[KernelLatencyPath.Receive], static e => Assert.Equal(["receive", "routing", "socket"], e.Stages!.Entered().Select(static s => s.Name)));
-        Assert.All(without[KernelLatencyPath.Transmit], static e => Assert.Equal(["device"], e.Stages!.Entered().Select(static s => s.Name)));
-        Assert.All(without[KernelLatencyPath.Forward], static e => Assert.Equal(["receive", "routing", "forward", "device"], e.Stages!.Entered().Select(static s => s.Name)));
+        Assert.All(without[KernelLatencyPath.Receive], static e => Assert.Equal(["receive", "routing", "socket"], Names(e)));
+        Assert.All(without[KernelLatencyPath.Transmit], static e => Assert.Equal(["device"], Names(e)));
+        Assert.All(without[KernelLatencyPath.Forward], static e => Assert.Equal(["receive", "routing", "forward", "device"], Names(e)));
 
         foreach (string chain in Chains.Select(static c => c.Chain).Distinct())
         {
@@ -69,7 +69,7 @@ public sealed class KernelLatencyStagesLiveTests
             {
                 TimeSpan total = Median(with[path], static e => e.Latency), usual = Median(without[path], static e => e.Latency);
                 var through = Chains.Where(c => c.Path == path && c.Chain == chain).ToArray();
-                string seen = $"{chain}, {path}: {total.TotalMicroseconds} us instead of {usual.TotalMicroseconds}; {with[path][^1].Message}";
+                string seen = $"{chain}, {path}: {total.TotalMicroseconds} us instead of {usual.TotalMicroseconds}; {string.Join("; ", with[path].Select(static e => e.Message))}";
                 if (through.Length == 0)
                 {
                     Assert.True(total < slow / 4, seen);
@@ -267,6 +267,9 @@ public sealed class KernelLatencyStagesLiveTests
         (datagram[6], datagram[7]) = ((byte)(~sum >> 8), (byte)~sum);
         return frame;
     }
+
+    // AppArmor has something in the last chain of every namespace.
+    private static IEnumerable<string> Names(KernelLatencyEvent e) => e.Stages!.Entered().Select(static s => s.Name).Where(static n => n != "postrouting");
 
     private static string Text(Endpoint end) => new IPEndPoint(end.Address, end.Port).ToString();
 
