@@ -64,10 +64,11 @@ public sealed class KernelLatencyStagesLiveTests
             KernelLatencyRecord after = bench.Record(probe, line.Middle);
             await line.Middle.ExecuteAsync("nft", "flush chain inet many hooked ; delete chain inet many hooked");
 
-            TimeSpan slow = Chains.Where(c => c.Chain == chain).Min(c => Median(with[c.Path], e => c.Stage(e.Stages!)!.Value));
+            // What the machine does meanwhile makes some packets slower, wherever they are then, and none faster: the fastest is compared.
+            TimeSpan slow = Chains.Where(c => c.Chain == chain).Min(c => with[c.Path].Min(e => c.Stage(e.Stages!)!.Value));
             foreach (KernelLatencyPath path in Enum.GetValues<KernelLatencyPath>())
             {
-                TimeSpan total = Median(with[path], static e => e.Latency), usual = Median(without[path], static e => e.Latency);
+                TimeSpan total = with[path].Min(static e => e.Latency), usual = without[path].Min(static e => e.Latency);
                 var through = Chains.Where(c => c.Path == path && c.Chain == chain).ToArray();
                 string seen = $"{chain}, {path}: {total.TotalMicroseconds} us instead of {usual.TotalMicroseconds}; {string.Join("; ", with[path].Select(static e => e.Message))}";
                 if (through.Length == 0)
@@ -75,12 +76,12 @@ public sealed class KernelLatencyStagesLiveTests
                     Assert.True(total < slow / 4, seen);
                     continue;
                 }
-                TimeSpan stage = Median(with[path], e => through[0].Stage(e.Stages!)!.Value);
-                Assert.True(stage > usual * 2 && stage > total * 0.7, seen);
-                Assert.True(Median(with[path], e => e.Latency - through[0].Stage(e.Stages!)!.Value) < stage / 3, seen);
+                TimeSpan stage = with[path].Min(e => through[0].Stage(e.Stages!)!.Value);
+                Assert.True(stage > usual * 3 && stage > total * 0.8, seen);
+                Assert.True(with[path].Min(e => e.Latency - through[0].Stage(e.Stages!)!.Value) < stage / 4, seen);
                 Assert.Equal((ulong)Packets, through[0].Histogram(after).Count - through[0].Histogram(before).Count);
                 double mean = (through[0].Histogram(after).Sum - through[0].Histogram(before).Sum) / (double)Packets;
-                Assert.True(mean > stage.TotalMicroseconds / 2, seen);
+                Assert.True(mean >= stage.TotalMicroseconds - 1, seen);
             }
         }
     }
@@ -272,8 +273,6 @@ public sealed class KernelLatencyStagesLiveTests
     private static IEnumerable<string> Names(KernelLatencyEvent e) => e.Stages!.Entered().Select(static s => s.Name).Where(static n => n != "postrouting");
 
     private static string Text(Endpoint end) => new IPEndPoint(end.Address, end.Port).ToString();
-
-    private static TimeSpan Median(IEnumerable<KernelLatencyEvent> events, Func<KernelLatencyEvent, TimeSpan> of) => events.Select(of).Order().ElementAt(Packets / 2);
 
     /// <summary>Three namespaces in a line; the one in the middle is a router, with eth0 to the left and eth1 to the right.</summary>
     private sealed class Line(TestNamespace left, TestNamespace middle, TestNamespace right) : IAsyncDisposable
