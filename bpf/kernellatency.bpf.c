@@ -52,26 +52,15 @@ struct {
 	__type(value, struct packet);
 } packets SEC(".maps");
 
-struct cpu {
-	__u64 number;	// of packets, for the sample
-	__u64 arrival;	// when IP was last given a packet, or a list of them, which it handles before it is given more
-};
-
+// When IP was last given a packet, or a list of them, on this CPU. It handles them before it is given more.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct cpu);
-} cpus SEC(".maps");
+	__type(value, __u64);
+} arrivals SEC(".maps");
 
 KS_COUNTERS_PER_CPU(counts, struct ks_netns, struct kernellatency_counts)
-
-static __always_inline struct cpu *this_cpu(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&cpus, &zero);
-}
 
 // The verifier lets nobody shift an address, but a copy of its lower half is a number.
 static __always_inline struct packet *place_of(const void *skb)
@@ -90,11 +79,12 @@ static __always_inline struct packet *find(const void *skb)
 	return packet && packet->skb == (__u64)skb ? packet : NULL;
 }
 
+// A sample is chosen at random: packets there and back take turns, and so would their numbers.
 static __always_inline bool chosen(const struct net *net)
 {
-	struct cpu *cpu = this_cpu();
+	__u32 mask = kernellatency.sampling_mask;
 
-	if (!cpu || cpu->number++ & kernellatency.sampling_mask)
+	if (mask && bpf_get_prandom_u32() & mask)
 		return false;
 	return !settings.filter || ks_wanted(BPF_CORE_READ(net, ns.inum));
 }
@@ -126,16 +116,17 @@ static __always_inline void pass(struct packet *packet, __u32 next, __u64 now)
 // Whether a received packet is with IP, rather than with a bridge that shows it to netfilter.
 static __always_inline bool is_with_ip(struct packet *packet)
 {
-	struct cpu *cpu;
+	__u32 zero = 0;
+	__u64 *arrival;
 
 	if (packet->sent)
 		return false;
 	if (packet->stage != KERNELLATENCY_DEVICE)
 		return true;
-	cpu = this_cpu();
-	if (!cpu || cpu->arrival < packet->start)
+	arrival = bpf_map_lookup_elem(&arrivals, &zero);
+	if (!arrival || *arrival < packet->start)
 		return false;
-	pass(packet, KERNELLATENCY_ROUTING, cpu->arrival);
+	pass(packet, KERNELLATENCY_ROUTING, *arrival);
 	return true;
 }
 
@@ -146,13 +137,12 @@ static __always_inline bool is_with_ip(struct packet *packet)
 	} while (0)
 
 // The end of a packet's way. packet: null where nothing is known of stages.
-static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, struct ks_netns netns, __u64 start, __u64 now, const struct packet *packet)
+static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, const struct sock *sk, struct ks_netns netns, __u64 start, __u64 now, const struct packet *packet)
 {
 	__u64 latency = now > start ? now - start : 0;
 	struct kernellatency_counts *counted = counts_of(&netns);
 	struct kernellatency_event *event;
 	struct net_device *dev;
-	struct sock *sk;
 
 	if (counted) {
 		ks_observe(&counted->total[path], latency);
@@ -196,7 +186,6 @@ static __always_inline void finish(enum kernellatency_path path, const struct sk
 		event->entered = packet->entered;
 		__builtin_memcpy(event->stages_ns, packet->times, sizeof(event->stages_ns));
 	}
-	sk = path == KERNELLATENCY_FORWARD ? NULL : BPF_CORE_READ(skb, sk);
 	if (sk)
 		event->head.cgroup = ks_cgroup_of_sock(sk);
 	dev = ks_dev_of_skb(skb);
@@ -224,10 +213,11 @@ int BPF_PROG(receive, struct sk_buff *skb)
 
 static __always_inline int on_arrival(const void *none)
 {
-	struct cpu *cpu = this_cpu();
+	__u32 zero = 0;
+	__u64 *arrival = bpf_map_lookup_elem(&arrivals, &zero);
 
-	if (cpu)
-		cpu->arrival = bpf_ktime_get_ns();
+	if (arrival)
+		*arrival = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -351,9 +341,9 @@ int BPF_PROG(queue_to_device, struct sk_buff *skb)
 		now = bpf_ktime_get_ns();
 		pass(packet, SKIPPED, now);
 		if (packet->sent)
-			finish(KERNELLATENCY_TRANSMIT, skb, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
+			finish(KERNELLATENCY_TRANSMIT, skb, skb->sk, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
 		else
-			finish(KERNELLATENCY_FORWARD, skb, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
+			finish(KERNELLATENCY_FORWARD, skb, NULL, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
 	}
 	packet->skb = 0;
 	return 0;
@@ -370,7 +360,7 @@ static __always_inline int on_socket(const struct sk_buff *skb, const struct soc
 	if (!packet->sent && (packet->stage == KERNELLATENCY_SOCKET || packet->stage == KERNELLATENCY_LOCAL_IN)) {
 		now = bpf_ktime_get_ns();
 		pass(packet, SKIPPED, now);
-		finish(KERNELLATENCY_RECEIVE, skb, ks_netns_of_sock(sk), packet->start, now, packet);
+		finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of_sock(sk), packet->start, now, packet);
 	}
 	packet->skb = 0;
 	return 0;
@@ -524,7 +514,7 @@ int BPF_PROG(take_segment, struct sock *sk, struct sk_buff *skb)
 	if (!packet)
 		return 0;
 	if (!sk->sk_lock.owned)
-		finish(KERNELLATENCY_RECEIVE, skb, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
+		finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }
@@ -542,7 +532,7 @@ int BPF_PROG(take_datagram, struct sock *sk)
 	packet = find(skb);
 	if (!packet)
 		return 0;
-	finish(KERNELLATENCY_RECEIVE, skb, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
+	finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }
@@ -558,6 +548,6 @@ int BPF_PROG(queue_segment, struct sk_buff *skb)
 	if (sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (chosen(skb->dev->nd_net.net))
-		finish(KERNELLATENCY_TRANSMIT, skb, ks_netns_of(skb->dev->nd_net.net), skb->tstamp, bpf_ktime_get_ns(), NULL);
+		finish(KERNELLATENCY_TRANSMIT, skb, sk, ks_netns_of(skb->dev->nd_net.net), skb->tstamp, bpf_ktime_get_ns(), NULL);
 	return 0;
 }

@@ -150,8 +150,10 @@ public sealed class KernelLatencyLiveTests
         ulong before = await SegmentsAsync(ns);
         await ns.TcpConnectionsAsync(400, bytes: 100);
         ulong sent = await SegmentsAsync(ns) - before;
-        // Packets that are received take turns with those that are sent, so the share is not exact.
-        Assert.InRange(bench.Record(probe, ns).Transmit.Count, sent / 32, sent / 4);
+        KernelLatencyRecord record = bench.Record(probe, ns);
+        // Drawn at random: ten standard deviations are a third of some 2,400 / 8 and more.
+        Assert.InRange(record.Transmit.Count, sent / 16, sent / 5);
+        Assert.True(record.Receive.Count > 10);
     }
 
     [Theory]

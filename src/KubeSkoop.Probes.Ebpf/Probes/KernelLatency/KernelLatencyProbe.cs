@@ -19,12 +19,14 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
 
     private static readonly Hook Begin = new("receive", new HookVariant("tp_btf", ["receive"], static k => k.Tracepoint("netif_receive_skb", 1)));
 
+    private static readonly Hook IPv4 = Functions("IPv4", IPv4Functions);
+
     private static readonly Hook[] Fine =
     [
         Begin,
         new("to device", new HookVariant("tp_btf", ["queue_to_device"], static k => k.Tracepoint("net_dev_queue", 1))),
         new("drop", new HookVariant("tp_btf", ["drop"], static k => k.Tracepoint("kfree_skb", 2))),
-        Functions("IPv4", IPv4Functions),
+        IPv4,
         Functions("IPv6", IPv6Functions) with { Without = "IPv6" },
         new("netfilter",
             new HookVariant("fentry", ["at_nf_hook_slow", "after_nf_hook_slow"], static k => k.Function("nf_hook_slow")),
@@ -65,7 +67,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
         [
             .. EbpfOptionDescriptions.OfProbe,
             new(nameof(KernelLatencyOptions.Threshold), "time", "00:00:00.01", "A packet that takes at least this long is told as an event."),
-            new(nameof(KernelLatencyOptions.Sampling), "power of two", "1", "Of each CPU's packets, one in this many is followed; numbers and events are of those. 1: all."),
+            new(nameof(KernelLatencyOptions.Sampling), "power of two", "1", "Of the packets, one in this many is followed, chosen at random; numbers and events are of those. 1: all."),
             new(nameof(KernelLatencyOptions.Coarse), "boolean", "false", "Whether to do without the stages: three programs instead of twenty."),
         ],
         Notes =
@@ -84,16 +86,15 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     /// <inheritdoc />
     public override MetricTable<KernelLatencyRecord> Metrics => KernelLatencyRecord.Metrics;
 
-    private protected override IReadOnlyList<Hook> Hooks => WhyCoarse is { } reason ? Coarse(reason) : Fine;
+    private protected override IReadOnlyList<Hook> Hooks => WhyCoarse() is { } reason ? Coarse(reason) : Fine;
 
-    // One that asks for the tracepoints gets those.
-    private string? WhyCoarse =>
-        Options.Coarse ? "asked for" : Programs.Options.Hook switch
-        {
-            null => Programs.Features is { FunctionRefusal: { } fentry, KprobeRefusal: { } kprobe } ? $"fentry: {fentry}; kprobe: {kprobe}" : null,
-            "tp_btf" => "tp_btf asked for",
-            _ => null,
-        };
+    private string? WhyCoarse()
+    {
+        if (Options.Coarse) return "asked for";
+        if (Programs.Options.Hook is { } wanted) return wanted == "tp_btf" ? "tp_btf asked for" : null;
+        string?[] refusals = [.. IPv4.Variants.Select(v => v.Refusal(Programs.Features) is { } reason ? $"{v.Name}: {reason}" : null)];
+        return Array.Exists(refusals, static r => r is null) ? null : string.Join("; ", refusals);
+    }
 
     /// <summary>A started probe with sources of its own, for programs without a container.</summary>
     public static Task<KernelLatencyProbe> StartNewAsync(EbpfOptions? options = null, KernelLatencyOptions? kernellatency = null, CancellationToken cancellationToken = default) =>

@@ -124,7 +124,7 @@ public sealed class KernelLatencyOptions() : EbpfProbeOptions(SectionName)
     /// <summary>A packet that takes at least this long is told as an event. Default: 10 ms.</summary>
     public TimeSpan Threshold { get; set; } = TimeSpan.FromMilliseconds(10);
 
-    /// <summary>Of each CPU's packets, one in this many is followed; a power of two. Numbers and events are of those. Default: 1, all.</summary>
+    /// <summary>Of the packets, one in this many is followed, chosen at random; a power of two. Numbers and events are of those. Default: 1, all.</summary>
     public int Sampling { get; set; } = 1;
 
     /// <summary>Whether to do without the stages, as on kernels that let nobody hook functions: three programs instead of twenty. Takes effect at a start. Default: no.</summary>
