@@ -234,6 +234,9 @@ public sealed class KernelLatencyStagesLiveTests
         await ns.IpAsync("link", "set", "eth0", "up");
         await ns.IpAsync("address", "add", "10.99.0.2/24", "dev", "eth0");
         await ns.IpAsync("address", "add", "fd99::2/64", "dev", "eth0", "nodad");
+        // A thread of its own takes what has come meanwhile (5.12): several packets at once.
+        bool several = (await ns.ExecuteAsync("unshare", "--mount", "sh", "-c", "mount -t sysfs sysfs /sys && (echo 1 >/sys/class/net/eth0/threaded) 2>/dev/null && echo yes || echo no")).Trim() == "yes";
+        Assert.True(several || !Machine.Knows("dev_set_threaded"), "the device has no thread");
         using Socket receiver = await ns.BindUdpAsync(new IPEndPoint(v6 ? TestNamespace.RightIPv6 : TestNamespace.RightIPv4, Port));
         receiver.ReceiveBufferSize = 4 << 20;
         await using var bench = new EbpfBench();
@@ -251,7 +254,8 @@ public sealed class KernelLatencyStagesLiveTests
         IReadOnlyList<KernelLatencyEvent> events = await heard.ExactlyAsync(Frames);
         Assert.All(events, e => Assert.Equal((Port, "eth0", 28u + (v6 ? 40u : 20)), (e.Flow!.Value.Source.Port, e.Device, e.Bytes)));
         string list = v6 ? "_ipv6_list_rcv" : "_ip_list_rcv";
-        Assert.True(((IHasPrograms)probe).CostOfEach().Single(p => p.Program.EndsWith(list, StringComparison.Ordinal)).Runs > 0, "no list was seen");
+        ulong lists = ((IHasPrograms)probe).CostOfEach().Single(p => p.Program.EndsWith(list, StringComparison.Ordinal)).Runs;
+        Assert.True(lists > 0 && (!several || lists < Frames), $"{lists} lists for {Frames} packets");
     }
 
     // IPv6 takes no datagram without one: the sum of the pseudo header, and of the datagram.
