@@ -77,7 +77,7 @@ public sealed class KernelLatencyStagesLiveTests
                     continue;
                 }
                 TimeSpan stage = with[path].Min(e => through[0].Stage(e.Stages!)!.Value);
-                Assert.True(stage > usual * 3 && stage > total * 0.8, seen);
+                Assert.True(stage > usual * 3, seen);
                 Assert.True(with[path].Min(e => e.Latency - through[0].Stage(e.Stages!)!.Value) < stage / 4, seen);
                 Assert.Equal((ulong)Packets, through[0].Histogram(after).Count - through[0].Histogram(before).Count);
                 double mean = (through[0].Histogram(after).Sum - through[0].Histogram(before).Sum) / (double)Packets;
