@@ -14,7 +14,7 @@ scope=${1:?all, hooks or some}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm)
-different='TcpResetLive|SocketLatencyLive|TcpSocketSourceLive|MibSourceLive'
+different='TcpResetLive|SocketLatencyLive|KernelLatencyStagesLive|TcpSocketSourceLive|MibSourceLive'
 
 cannot() {
 	say "$1"
@@ -83,14 +83,14 @@ mkdir -p "$results"
 publish x64
 case $scope in
 some)
-	collect 6.1 400 "live --matrix --only '$different'"
+	collect 6.1 500 "live --matrix --only '$different'"
 	;;
 all | hooks)
 	only=
 	[[ $scope == all ]] || only=" --only '$different'"
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		case $name in
-		5.10 | 6.1) forced="live --hook kprobe --only TcpResetLive" ;;
+		5.10 | 6.1) forced="live --hook kprobe --only 'TcpResetLive|KernelLatencyStagesLive'" ;;
 		6.12) forced="live --hook fentry --only SocketLatencyLive" ;;
 		*) forced=true ;;
 		esac
