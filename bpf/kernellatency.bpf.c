@@ -221,18 +221,32 @@ static __always_inline int on_arrival(const void *none)
 	return 0;
 }
 
+static __always_inline int begin_sent(const struct sk_buff *skb, const struct net *net, __u32 stage)
+{
+	struct packet *packet = place_of(skb);
+
+	if (!packet)
+		return 0;
+	if (chosen(net)) {
+		begin(packet, skb, stage, true, bpf_ktime_get_ns());
+		return 0;
+	}
+	// Else it would begin again at the next stage.
+	packet->stage = SKIPPED;
+	packet->sent = true;
+	packet->skb = (__u64)skb;
+	return 0;
+}
+
 // A packet of this machine goes on; one that is seen here first begins here.
 static __always_inline void go_on(const struct sk_buff *skb, const struct net *net, struct packet *packet, bool goes_on, __u32 stage)
 {
 	if (packet && packet->sent && packet->stage == SKIPPED)
 		return;
-	if (packet && packet->sent && goes_on) {
+	if (packet && packet->sent && goes_on)
 		pass(packet, stage, bpf_ktime_get_ns());
-		return;
-	}
-	packet = place_of(skb);
-	if (packet)
-		begin(packet, skb, chosen(net) ? stage : SKIPPED, true, bpf_ktime_get_ns());
+	else
+		begin_sent(skb, net, stage);
 }
 
 static __always_inline int on_chain(const struct sk_buff *skb, __u8 hook, __u8 pf, bool received, const struct net *net)
@@ -301,11 +315,7 @@ static __always_inline int on_forward(const struct sk_buff *skb)
 // TCP hands a packet to IP. Others look up the route first, and have a packet then.
 static __always_inline int on_queue(const struct sk_buff *skb, const struct sock *sk)
 {
-	struct packet *packet = place_of(skb);
-
-	if (packet)
-		begin(packet, skb, chosen(BPF_CORE_READ(sk, __sk_common.skc_net.net)) ? KERNELLATENCY_ROUTING : SKIPPED, true, bpf_ktime_get_ns());
-	return 0;
+	return begin_sent(skb, BPF_CORE_READ(sk, __sk_common.skc_net.net), KERNELLATENCY_ROUTING);
 }
 
 static __always_inline int on_output(const struct sk_buff *skb, const struct net *net, bool received)
