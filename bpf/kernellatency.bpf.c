@@ -10,7 +10,7 @@
 
 #define PLACES 16384		// a power of two
 #define SKB_SHIFT 8		// no two packets lie closer
-#define TEN_MS 10000000ULL
+#define ONE_MS 1000000ULL
 #define MOST_NESTED 8
 
 // include/uapi/linux/netfilter.h
@@ -24,7 +24,7 @@ enum {
 	NF_INET_POST_ROUTING = 4,
 };
 
-#define SKIPPED KERNELLATENCY_STAGES	// sent, and not in the sample
+#define SKIPPED KERNELLATENCY_STAGES	// sent, by a namespace that is not looked at
 
 struct nf_hook_state {
 	__u8 hook;	// 32 bits in 5.10
@@ -79,14 +79,20 @@ static __always_inline struct packet *find(const void *skb)
 	return packet && packet->skb == (__u64)skb ? packet : NULL;
 }
 
-// A sample is chosen at random: packets there and back take turns, and so would their numbers.
 static __always_inline bool chosen(const struct net *net)
+{
+	return !settings.filter || ks_wanted(BPF_CORE_READ(net, ns.inum));
+}
+
+// How many packets one stands for that took this long; 0: for none. Counting is half of what a packet costs, and most are fast. At
+// random: packets there and back take turns, and so would their numbers.
+static __always_inline __u32 stands_for(__u64 latency)
 {
 	__u32 mask = kernellatency.sampling_mask;
 
-	if (mask && bpf_get_prandom_u32() & mask)
-		return false;
-	return !settings.filter || ks_wanted(BPF_CORE_READ(net, ns.inum));
+	if (!mask || latency >= ONE_MS)
+		return 1;
+	return bpf_get_prandom_u32() & mask ? 0 : mask + 1;
 }
 
 static __always_inline void begin(struct packet *packet, const void *skb, __u32 stage, bool sent, __u64 now)
@@ -133,22 +139,23 @@ static __always_inline bool is_with_ip(struct packet *packet)
 #define observe(histogram, stage)                                            \
 	do {                                                                 \
 		if (packet->entered & 1 << (stage))                          \
-			ks_observe(histogram, packet->times[stage]);         \
+			ks_observe_many(histogram, packet->times[stage], times); \
 	} while (0)
 
 // The end of a packet's way. packet: null where nothing is known of stages.
 static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, const struct sock *sk, struct ks_netns netns, __u64 start, __u64 now, const struct packet *packet)
 {
 	__u64 latency = now > start ? now - start : 0;
-	struct kernellatency_counts *counted = counts_of(&netns);
+	__u32 times = stands_for(latency);
+	struct kernellatency_counts *counted = times ? counts_of(&netns) : NULL;
 	struct kernellatency_event *event;
 	struct net_device *dev;
 
 	if (counted) {
-		ks_observe(&counted->total[path], latency);
-		if (latency >= TEN_MS)
+		ks_observe_many(&counted->total[path], latency, times);
+		if (latency >= 10 * ONE_MS)
 			ks_add(&counted->over_10ms[path], 1);
-		if (latency >= 10 * TEN_MS)
+		if (latency >= 100 * ONE_MS)
 			ks_add(&counted->over_100ms[path], 1);
 	}
 	if (counted && packet && path == KERNELLATENCY_RECEIVE) {

@@ -41,7 +41,7 @@ KS_RECORD(kernellatency_event);
 
 // C#: Probes/KernelLatency/KernelLatencyEvent.cs
 struct kernellatency_settings {
-	__u32 sampling_mask;	// packets are followed whose random number has none of these bits
+	__u32 sampling_mask;	// of the fast packets those are counted whose random number has none of these bits
 	__u32 pad;
 };
 

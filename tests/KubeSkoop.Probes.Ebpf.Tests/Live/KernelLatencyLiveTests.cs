@@ -7,7 +7,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>kernellatency without stages, as on kernels that let nobody hook functions: every packet is counted once, on its way and in its namespace.</summary>
 public sealed class KernelLatencyLiveTests
 {
-    private static readonly KernelLatencyOptions Everything = new() { Coarse = true, Threshold = TimeSpan.Zero, EventsPerSecond = 0 };
+    private static readonly KernelLatencyOptions Everything = new() { Coarse = true, Sampling = 1, Threshold = TimeSpan.Zero, EventsPerSecond = 0 };
 
     [LiveTheory(Needs.NetNs | Needs.Bpf)]
     [InlineData("10.99.0.2")]
@@ -108,7 +108,7 @@ public sealed class KernelLatencyLiveTests
         await using (right)
         {
             await using var bench = new EbpfBench();
-            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true, Threshold = TimeSpan.FromHours(1) })));
+            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true, Sampling = 1, Threshold = TimeSpan.FromHours(1) })));
             using var heard = new Heard<KernelLatencyEvent>(probe, static _ => true);
             KernelLatencyRecord record = bench.Record(probe, right);
             Assert.Equal((0ul, 0ul, 0ul, 0ul), (record.ReceiveOver10Ms.Value, record.ReceiveOver100Ms.Value, record.TransmitOver10Ms.Value, record.TransmitOver100Ms.Value));
@@ -126,7 +126,7 @@ public sealed class KernelLatencyLiveTests
             await heard.ExactlyAsync(0);
 
             // Of a namespace that is none of those wanted, nothing.
-            var only = new KernelLatencyOptions { Coarse = true, Threshold = TimeSpan.FromHours(1) };
+            var only = new KernelLatencyOptions { Coarse = true, Sampling = 1, Threshold = TimeSpan.FromHours(1) };
             only.NetworkNamespaces.Add(right.Inode);
             Assert.True(probe.CanConfigureWhileRunning(only));
             probe.Configure(only);
@@ -142,18 +142,22 @@ public sealed class KernelLatencyLiveTests
     }
 
     [LiveFact(Needs.NetNs | Needs.Bpf)]
-    public async Task A_sample_is_one_in_as_many()
+    public async Task A_fast_packet_of_the_sample_stands_for_others_and_every_one_is_told()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using var bench = new EbpfBench();
-        KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true, Sampling = 8 })));
+        KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true, Threshold = TimeSpan.Zero, EventsPerSecond = 0 })));
+        using var heard = new Heard<KernelLatencyEvent>(probe, ns);
         ulong before = await SegmentsAsync(ns);
         await ns.TcpConnectionsAsync(400, bytes: 100);
         ulong sent = await SegmentsAsync(ns) - before;
         KernelLatencyRecord record = bench.Record(probe, ns);
-        // Drawn at random: ten standard deviations are a third of some 2,400 / 8 and more.
-        Assert.InRange(record.Transmit.Count, sent / 16, sent / 5);
-        Assert.True(record.Receive.Count > 10);
+        // Drawn at random: of some 2,400, ten standard deviations are half.
+        Assert.InRange(record.Transmit.Count, sent / 2, sent * 3 / 2);
+        ulong slow = 0;
+        for (int bucket = Log2Histogram.BucketOf(1000) + 1; bucket < Log2Histogram.BucketCount; bucket++) slow += record.Transmit[bucket];
+        await Eventually.TrueAsync(() => (ulong)heard.Take().Count(static e => e.Path == KernelLatencyPath.Transmit) >= sent, "each to be told");
+        Assert.Equal((ulong)heard.Take().Count(static e => e.Path == KernelLatencyPath.Transmit && e.Latency > TimeSpan.FromMicroseconds(1024)), slow);
     }
 
     [Theory]

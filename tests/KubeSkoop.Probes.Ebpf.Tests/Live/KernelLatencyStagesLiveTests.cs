@@ -17,7 +17,7 @@ public sealed class KernelLatencyStagesLiveTests
     private const int Packets = 15;
     private const ushort Port = 4711;
 
-    private static readonly KernelLatencyOptions Everything = new() { Threshold = TimeSpan.Zero, EventsPerSecond = 0 };
+    private static readonly KernelLatencyOptions Everything = new() { Sampling = 1, Threshold = TimeSpan.Zero, EventsPerSecond = 0 };
 
     // Of each path, what it goes through and the stage that belongs to it.
     private static readonly (KernelLatencyPath Path, string Chain, Func<KernelLatencyStages, TimeSpan?> Stage, Func<KernelLatencyRecord, Log2Histogram> Histogram)[] Chains =

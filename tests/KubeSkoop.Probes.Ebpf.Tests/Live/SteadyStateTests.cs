@@ -31,7 +31,7 @@ public sealed class SteadyStateTests
                 await MeasureAsync<NetifTxLatencyRecord>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Microsoft.Extensions.Options.Options.Create(new NetifTxLatencyOptions { DriverSampling = 1 }))), static r => r.Driver.Count);
                 break;
             case "kernellatency":
-                await MeasureAsync<KernelLatencyRecord>(await bench.StartAsync(static p => new KernelLatencyProbe(p)), static r => r.Transmit.Count);
+                await MeasureAsync<KernelLatencyRecord>(await bench.StartAsync(static p => new KernelLatencyProbe(p, Microsoft.Extensions.Options.Options.Create(new KernelLatencyOptions { Sampling = 1 }))), static r => r.Transmit.Count);
                 break;
             default:
                 await MeasureAsync<PacketLossRecord>(await bench.StartAsync(static p => new PacketLossProbe(p)), static r => r.Total.GetValueOrDefault());

@@ -67,7 +67,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
         [
             .. EbpfOptionDescriptions.OfProbe,
             new(nameof(KernelLatencyOptions.Threshold), "time", "00:00:00.01", "A packet that takes at least this long is told as an event."),
-            new(nameof(KernelLatencyOptions.Sampling), "power of two", "1", "Of the packets, one in this many is followed, chosen at random; numbers and events are of those. 1: all."),
+            new(nameof(KernelLatencyOptions.Sampling), "power of two", "8", "Of the packets that take less than 1 ms, one in this many is counted, chosen at random, and stands for the others. 1: all."),
             new(nameof(KernelLatencyOptions.Coarse), "boolean", "false", "Whether to do without the stages: three programs instead of twenty."),
         ],
         Notes =
@@ -75,6 +75,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
             "A chain of netfilter counts the packets for which the namespace has a user of that chain (rules, connection tracking, NAT); without any, netfilter is not called and there is no such stage.",
             "Received packets count when their socket is found: what the kernel answers itself (ping, resets) or drops does not. Fragments count as the packet they make.",
             "Segments that are handled as one packet (GRO, GSO) are one.",
+            "Every packet is followed, and whatever takes 1 ms or longer is counted. Of those that are faster one in eight is, at random, unless Sampling says otherwise, and stands for eight.",
             "Sent packets but TCP's look up their route before there is a packet: they count from netfilter's output, or from ip_output, and have no stage of routing.",
             "What waits for a neighbour's address, or for a verdict (NFQUEUE), is measured until it goes on, on whichever CPU.",
             "A packet that is copied or cut up on its way (a fragmented one, one that several receivers share) is lost sight of, and does not count.",

@@ -124,8 +124,8 @@ public sealed class KernelLatencyOptions() : EbpfProbeOptions(SectionName)
     /// <summary>A packet that takes at least this long is told as an event. Default: 10 ms.</summary>
     public TimeSpan Threshold { get; set; } = TimeSpan.FromMilliseconds(10);
 
-    /// <summary>Of the packets, one in this many is followed, chosen at random; a power of two. Numbers and events are of those. Default: 1, all.</summary>
-    public int Sampling { get; set; } = 1;
+    /// <summary>Of the packets that take less than 1 ms, one in this many is counted, chosen at random, and stands for the others; a power of two. 1: all. Default: 8.</summary>
+    public int Sampling { get; set; } = 8;
 
     /// <summary>Whether to do without the stages, as on kernels that let nobody hook functions: three programs instead of twenty. Takes effect at a start. Default: no.</summary>
     public bool Coarse { get; set; }
