@@ -88,7 +88,7 @@ static __always_inline void tell(const struct waiting *waiting, __u64 now, bool 
 static __always_inline int on_return(void *ctx)
 {
 	__u64 task = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), latency;
-	bool failed = !(__u8)ks_result(ctx);
+	bool failed = !(__u8)ks_returned(ctx);
 	struct virtcmdlatency_counts *counts;
 	struct waiting *found = bpf_map_lookup_elem(&tasks, &task), waiting;
 	__u32 zero = 0;

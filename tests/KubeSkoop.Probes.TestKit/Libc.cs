@@ -69,15 +69,16 @@ internal static partial class Libc
     private static partial int CreateSocket(int family, int type, int protocol);
 
     /// <summary>Makes a tap device in the calling thread's network namespace. What is sent to it is read from the handle; it ends with it.</summary>
-    internal static unsafe SafeFileHandle OpenTap(string name)
+    internal static unsafe SafeFileHandle OpenTap(string name, bool napi)
     {
         const uint SetInterface = 0x400454ca; // TUNSETIFF, include/uapi/linux/if_tun.h
         const short TapWithoutHeader = 0x1002; // IFF_TAP | IFF_NO_PI
+        const short Napi = 0x0010; // IFF_NAPI
         SafeFileHandle handle = File.OpenHandle("/dev/net/tun", FileMode.Open, FileAccess.ReadWrite);
         Span<byte> request = stackalloc byte[40]; // struct ifreq
         request.Clear();
         System.Text.Encoding.ASCII.GetBytes(name, request[..15]);
-        MemoryMarshal.Write(request[16..], TapWithoutHeader);
+        MemoryMarshal.Write(request[16..], (short)(napi ? TapWithoutHeader | Napi : TapWithoutHeader));
         fixed (byte* p = request)
         {
             if (IoControl(handle, SetInterface, p) == 0) return handle;

@@ -80,6 +80,12 @@ public enum Needs
 
     /// <summary>A kernel that counts Multipath TCP (5.6, CONFIG_MPTCP).</summary>
     Mptcp = 4194304,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel that lets programs hook its functions. Those that do have kprobes, too.</summary>
+    Functions = 8388608 | Bpf,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel that tells when a socket has data (6.3).</summary>
+    DataReady = 16777216 | Bpf,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -151,6 +157,8 @@ public static class Machine
         if (needs.HasFlag(Needs.DropReasons) && !Knows("SKB_DROP_REASON_NETFILTER_DROP")) return "Needs a kernel that says why it drops a packet, 5.18 or later.";
         if (needs.HasFlag(Needs.SocketStorage) && !Knows("bpf_sk_storage_get_tracing")) return "Needs a kernel whose tracing programs may keep something in sockets, 5.11 or later.";
         if (needs.HasFlag(Needs.PacketPrograms) && !Knows("bpf_cast_to_kern_ctx")) return "Needs a kernel that has bpf_cast_to_kern_ctx, 6.2 or later.";
+        if (needs.HasFlag(Needs.DataReady) && !Knows("btf_trace_sk_data_ready")) return "Needs a kernel that has the tracepoint sk_data_ready, 6.3 or later.";
+        if (needs.HasFlag(Needs.Functions) && !File.Exists("/sys/bus/event_source/devices/kprobe/type")) return "Needs a kernel that lets programs hook its functions; this one has no kprobes.";
         if (needs.HasFlag(Needs.Native) && IsEmulated) return "Needs a machine that is not emulated.";
         if (needs.HasFlag(Needs.OwnMachine) && !IsEmulated) return "Needs a machine of its own: './test.sh --kernels' makes them.";
         if (needs.HasFlag(Needs.VirtioDevice) && (VirtioDevice is null || VirtioFunction is null || !Directory.Exists("/sys/bus/event_source/devices/kprobe")))

@@ -43,7 +43,9 @@ public sealed partial class TestNamespace
     public Task<Socket> OpenMptcpAsync() => RunAsync(static () => Libc.OpenSocket(2, 1, 262)); // AF_INET, SOCK_STREAM, IPPROTO_MPTCP: include/uapi/linux/in.h
 
     /// <summary>A tap device inside: what is sent to it is read from the handle, a frame at a time; it ends with the handle.</summary>
-    public Task<Microsoft.Win32.SafeHandles.SafeFileHandle> OpenTapAsync(string name) => RunAsync(() => Libc.OpenTap(name));
+    /// <param name="name">The device's name.</param>
+    /// <param name="napi">Whether what is written to the handle is received as most drivers do it, in batches (NAPI, GRO).</param>
+    public Task<Microsoft.Win32.SafeHandles.SafeFileHandle> OpenTapAsync(string name, bool napi = false) => RunAsync(() => Libc.OpenTap(name, napi));
 
     /// <summary>A TCP connection from inside.</summary>
     /// <exception cref="SocketException">Nobody listens.</exception>

@@ -188,6 +188,7 @@ typedef struct {
 } __core socket_lock_t;
 
 struct sk_buff_head {
+	struct sk_buff *prev;	// the last one; of an empty queue, the queue itself
 	__u32 qlen;
 } __core;
 
@@ -378,7 +379,7 @@ static __always_inline void *ks_nullable(const void *ctx, int index)
 	return argument;
 }
 
-// An argument of a function that a kprobe is on: the first, the second or the third.
+// An argument of a function that a kprobe is on: one of the first three.
 static __always_inline void *ks_argument(const void *ctx, int index)
 {
 	const struct pt_regs___x86 *x86 = ctx;
@@ -389,15 +390,13 @@ static __always_inline void *ks_argument(const void *ctx, int index)
 	return (void *)(index == 0 ? BPF_CORE_READ(arm64, regs[0]) : index == 1 ? BPF_CORE_READ(arm64, regs[1]) : BPF_CORE_READ(arm64, regs[2]));
 }
 
-// What a function returned that a kretprobe is on.
-static __always_inline __u64 ks_result(const void *ctx)
+// What a function returns that a kretprobe is on.
+static __always_inline long ks_returned(const void *ctx)
 {
 	const struct pt_regs___x86 *x86 = ctx;
 	const struct pt_regs___arm64 *arm64 = ctx;
 
-	if (bpf_core_field_exists(x86->ax))
-		return BPF_CORE_READ(x86, ax);
-	return BPF_CORE_READ(arm64, regs[0]);
+	return bpf_core_field_exists(x86->ax) ? BPF_CORE_READ(x86, ax) : BPF_CORE_READ(arm64, regs[0]);
 }
 
 #endif

@@ -25,6 +25,7 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<PacketLossOptions>(PacketLossOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<SocketLatencyOptions>(SocketLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<NetifTxLatencyOptions>(NetifTxLatencyOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<KernelLatencyOptions>(KernelLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<NetSoftirqOptions>(NetSoftirqOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<BioLatencyOptions>(BioLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<VirtCmdLatencyOptions>(VirtCmdLatencyOptions.SectionName, static (section, options) => section.Bind(options));
@@ -34,6 +35,7 @@ public static class EbpfServiceCollectionExtensions
             .AddProbe<PacketLossProbe>()
             .AddProbe<SocketLatencyProbe>()
             .AddProbe<NetifTxLatencyProbe>()
+            .AddProbe<KernelLatencyProbe>()
             .AddProbe<NetSoftirqProbe>()
             .AddProbe<BioLatencyProbe>()
             .AddProbe<VirtCmdLatencyProbe>();

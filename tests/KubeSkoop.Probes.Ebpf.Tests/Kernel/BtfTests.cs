@@ -56,6 +56,8 @@ public sealed class BtfTests
         Same<RawSocketLatency>(OfObject("socketlatency"), "socketlatency_event");
         Same<SocketLatencySettings>(OfObject("socketlatency"), "socketlatency_settings");
         Same<RawNetifTxLatency>(OfObject("netiftxlatency"), "netiftxlatency_event");
+        Same<RawKernelLatency>(OfObject("kernellatency"), "kernellatency_event");
+        Same<KernelLatencySettings>(OfObject("kernellatency"), "kernellatency_settings");
         Btf softirq = OfObject("net_softirq");
         Same<RawNetSoftirq>(softirq, "net_softirq_event");
         Same<NetSoftirqSettings>(softirq, "net_softirq_settings");

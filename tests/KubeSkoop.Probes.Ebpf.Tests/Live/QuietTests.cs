@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Microsoft.Extensions.Options;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 
@@ -17,6 +18,7 @@ public sealed class QuietTests
         using var lost = new Told<PacketLossEvent>(await bench.StartAsync(static p => new PacketLossProbe(p)));
         using var waited = new Told<SocketLatencyEvent>(await bench.StartAsync(static p => new SocketLatencyProbe(p)));
         using var left = new Told<NetifTxLatencyEvent>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p)));
+        using var passed = new Told<KernelLatencyEvent>(await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Threshold = TimeSpan.FromMilliseconds(100) }))));
         // IPv6 as it comes: link-local addresses, solicitations and reports to groups.
         await using TestNamespace idle = await TestNamespace.CreateAsync();
         await idle.IpAsync("link", "add", "eth0", "type", "veth", "peer", "name", "eth1");
@@ -32,7 +34,7 @@ public sealed class QuietTests
                 ChatAsync(client, server, new IPEndPoint(TestNamespace.RightIPv6, 4711), stop.Token),
                 ComeAndGoAsync(client, stop.Token));
             uint[] ours = [idle.Inode, client.Inode, server.Inode];
-            string told = string.Join("\n", reset.About(ours).Concat(retransmitted.About(ours)).Concat(lost.About(ours)).Concat(waited.About(ours)).Concat(left.About(ours)));
+            string told = string.Join("\n", reset.About(ours).Concat(retransmitted.About(ours)).Concat(lost.About(ours)).Concat(waited.About(ours)).Concat(left.About(ours)).Concat(passed.About(ours)));
             Assert.True(told.Length == 0, told);
         }
     }

@@ -16,8 +16,8 @@ results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
 # What the kernel decides the way for, and what this machine cannot show.
-different='TcpResetLive|SocketLatencyLive|TcpSocketSourceLive|MibSourceLive'
-elsewhere='VirtCmdLatencyLive|IpvsServicesLive|KernelLatency|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
+different='TcpResetLive|SocketLatencyLive|KernelLatencyStagesLive|TcpSocketSourceLive|MibSourceLive'
+elsewhere='VirtCmdLatencyLive|IpvsServicesLive|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
 
 cannot() {
 	say "$1"
@@ -101,14 +101,14 @@ record)
 	done
 	;;
 some)
-	collect 6.1 400 "live --matrix --only '$different'"
+	collect 6.1 500 "live --matrix --only '$different'"
 	;;
 all | hooks)
 	only=
 	[[ $scope == all ]] || only=" --only '$different|$elsewhere'"
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		case $name in
-		5.10 | 6.1) forced="live --hook kprobe --only TcpResetLive" ;;
+		5.10 | 6.1) forced="live --hook kprobe --only 'TcpResetLive|KernelLatencyStagesLive'" ;;
 		6.12) forced="live --hook fentry --only SocketLatencyLive" ;;
 		*) forced=true ;;
 		esac
