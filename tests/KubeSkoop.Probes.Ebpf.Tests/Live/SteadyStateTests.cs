@@ -10,6 +10,7 @@ public sealed class SteadyStateTests
     [InlineData("tcpretrans")]
     [InlineData("packetloss")]
     [InlineData("netiftxlatency")]
+    [InlineData("flow")]
     public async Task Sampling_allocates_nothing(string name)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -28,6 +29,9 @@ public sealed class SteadyStateTests
                 break;
             case "netiftxlatency":
                 await MeasureAsync<NetifTxLatencyRecord>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Microsoft.Extensions.Options.Options.Create(new NetifTxLatencyOptions { DriverSampling = 1 }))), static r => r.Driver.Count);
+                break;
+            case "flow":
+                await MeasureAsync<FlowRecord>(await bench.StartAsync(static p => new FlowProbe(p)), static r => r.Packets.GetValueOrDefault());
                 break;
             default:
                 await MeasureAsync<PacketLossRecord>(await bench.StartAsync(static p => new PacketLossProbe(p)), static r => r.Total.GetValueOrDefault());
