@@ -22,6 +22,7 @@ internal static class OverheadComparison
         ("socketlatency", 3, ["sk_data_ready", "sock_recv_length", "sock_send_length", "net_dev_queue", "tcp_destroy_sock", "inet_sock_set_state"], static p => new SocketLatencyProbe(p)),
         ("netiftxlatency", 3, ["qdisc_enqueue", "qdisc_dequeue", "net_dev_start_xmit", "net_dev_xmit"], static p => new NetifTxLatencyProbe(p)),
         ("net_softirq", 1, ["softirq_raise", "softirq_entry", "softirq_exit"], static p => new NetSoftirqProbe(p)),
+        ("flow", 3, ["netif_receive_skb", "net_dev_queue"], static p => new FlowProbe(p)), // as often as its own, which are no tracepoints
         ("biolatency", 1, ["block_io_start", "block_rq_issue", "block_rq_complete"], static p => new BioLatencyProbe(p)),
     ];
 
