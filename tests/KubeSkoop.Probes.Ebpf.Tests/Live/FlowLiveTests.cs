@@ -15,6 +15,7 @@ public sealed class FlowLiveTests
     private const int IPv6Header = 40;
     private const int UdpHeader = 8;
     private const int TcpHeaderWithTimestamps = 32;
+    private const int TcpHeaderOfSynAck = 40;
     private static readonly TimeSpan AfterRun = TimeSpan.FromSeconds(2); // longer than any program runs
 
     [LiveTheory(Needs.NetNs | Needs.Bpf)]
@@ -105,7 +106,10 @@ public sealed class FlowLiveTests
             Assert.True(sentRow.Bytes > Length + sentRow.Packets * (ulong)(header + IPv4Header));
             if (octets == "IpExt") Assert.Equal(bytes, sentRow.Bytes);
             Assert.Equal(sentRow, receivedRow);
-            Assert.Equal(Rows(bench, probe, right)[$"{to} > {from} tcp transmit"], Rows(bench, probe, left)[$"{to} > {from} tcp receive"]);
+            (ulong Packets, ulong Bytes) answered = Rows(bench, probe, right)[$"{to} > {from} tcp transmit"], heard = Rows(bench, probe, left)[$"{to} > {from} tcp receive"];
+            // Older kernels show no program the SYN-ACK that they send over IPv6.
+            if (header == IPv6Header && heard.Packets == answered.Packets + 1) answered = (heard.Packets, answered.Bytes + IPv6Header + TcpHeaderOfSynAck);
+            Assert.Equal(heard, answered);
         }
     }
 

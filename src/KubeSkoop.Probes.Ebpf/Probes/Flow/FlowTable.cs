@@ -22,6 +22,7 @@ internal sealed unsafe class FlowTable : IDisposable
     private readonly NamespaceFates _fates;
     private readonly CountsMap<FlowOtherKey> _others;
     private readonly Dictionary<NamespaceKey, Owner> _owners = [];
+    private readonly List<Owner> _gone = []; // namespaces that have ended, while rows of theirs are being closed
     private readonly Dictionary<NetworkNamespace, Owner> _bound = [];
     private readonly Dictionary<uint, NetworkNamespace> _byInode = [];
     private readonly Action<AliveNamespaces, FlowTable> _judge;
@@ -75,9 +76,13 @@ internal sealed unsafe class FlowTable : IDisposable
         for (int i = 0; i < _places.Length; i++)
             if (_places[i].State != PlaceState.Free) Visit(batch, i, now, idleTimeout);
         foreach (Owner owner in _owners.Values)
-        {
             if (owner.Fate == NamespaceFate.Take) Add(batch, owner);
-            else if (owner.Fate != NamespaceFate.Wait) End(owner);
+        for (int i = _gone.Count - 1; i >= 0; i--)
+        {
+            if (_gone[i].Places > 0) continue;
+            _endedRows += _gone[i].EndedRows;
+            _ended += _gone[i].Ended;
+            _gone.RemoveAt(i);
         }
         for (int direction = 0; direction < Directions; direction++)
             if (_node[direction].Packets > 0) Add(batch, _nodeSubjects[direction], _node[direction]);
@@ -225,14 +230,13 @@ internal sealed unsafe class FlowTable : IDisposable
 
     private void Judge()
     {
-        foreach (Owner owner in _owners.Values)
+        foreach (Owner owner in _owners.Values) // to remove one is allowed meanwhile
         {
-            if (owner.IsGone) continue;
             _byInode.TryGetValue(owner.Key.Inode, out NetworkNamespace? ns);
             owner.Fate = _fates.Of(owner.Key, ns is not null);
             if (owner.Fate == NamespaceFate.Take) Bind(owner, ns!);
-            if (owner.Fate == NamespaceFate.Node && owner.Namespace is not null) owner.Fate = NamespaceFate.Drop; // it was seen
-            if (owner.Fate is NamespaceFate.Drop or NamespaceFate.Node) owner.IsGone = true;
+            if (owner.Namespace is { } bound && (owner.Fate == NamespaceFate.Node || bound.Ended.IsCancellationRequested)) owner.Fate = NamespaceFate.Drop; // it was seen
+            if (owner.Fate is NamespaceFate.Drop or NamespaceFate.Node) End(owner);
         }
     }
 
@@ -253,31 +257,27 @@ internal sealed unsafe class FlowTable : IDisposable
                 return;
             }
             other.Fate = NamespaceFate.Drop;
-            other.IsGone = true;
+            End(other);
         }
         owner.Namespace = ns;
         _bound[ns] = owner;
     }
 
-    // What it counted in 'other' was in its own rows; nobody's, if it was never seen.
+    // What is counted by its key from now on is another's. Its rows are closed in this sample.
     private void End(Owner owner)
     {
-        if (owner.HasOther)
-        {
-            for (uint direction = 0; direction < Directions; direction++)
-            {
-                var key = new FlowOtherKey { Namespace = owner.Key, Direction = direction };
-                if (Libbpf.Delete(_otherMap, &key) != 0) continue;
-                if (owner.Fate == NamespaceFate.Node) _node[direction] += owner.Others[direction];
-                else _ended += owner.Others[direction];
-            }
-        }
-        if (owner.Places > 0) return;
-        _endedRows += owner.EndedRows;
-        _ended += owner.Ended;
-        _fates.Forget(owner.Key);
         _owners.Remove(owner.Key);
+        _gone.Add(owner);
+        _fates.Forget(owner.Key);
         if (owner.Namespace is { } ns && _bound.TryGetValue(ns, out Owner? bound) && ReferenceEquals(bound, owner)) _bound.Remove(ns);
+        if (!owner.HasOther) return;
+        for (uint direction = 0; direction < Directions; direction++)
+        {
+            var key = new FlowOtherKey { Namespace = owner.Key, Direction = direction };
+            if (Libbpf.Delete(_otherMap, &key) != 0) continue;
+            if (owner.Fate == NamespaceFate.Node) _node[direction] += owner.Others[direction];
+            else _ended += owner.Others[direction]; // as it was shown until now
+        }
     }
 
     private static SampleSubject SubjectOf(NetworkNamespace ns, in RawFlowKey key)
@@ -335,8 +335,6 @@ internal sealed unsafe class FlowTable : IDisposable
         internal NamespaceKey Key { get; } = key;
 
         internal NamespaceFate Fate { get; set; }
-
-        internal bool IsGone { get; set; }
 
         internal NetworkNamespace? Namespace { get; set; }
 
