@@ -23,6 +23,7 @@ internal static class OverheadComparison
         ("netiftxlatency", 3, ["qdisc_enqueue", "qdisc_dequeue", "net_dev_start_xmit", "net_dev_xmit"], static p => new NetifTxLatencyProbe(p)),
         ("kernellatency", 3, ["netif_receive_skb", "tcp_probe", "sk_data_ready", "net_dev_queue"], static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true }))),
         ("net_softirq", 1, ["softirq_raise", "softirq_entry", "softirq_exit"], static p => new NetSoftirqProbe(p)),
+        ("flow", 3, ["netif_receive_skb", "net_dev_queue"], static p => new FlowProbe(p)), // as often as its own, which are no tracepoints
         ("biolatency", 1, ["block_io_start", "block_rq_issue", "block_rq_complete"], static p => new BioLatencyProbe(p)),
     ];
 

@@ -29,6 +29,7 @@ public static class EbpfServiceCollectionExtensions
         builder.AddProbeOptions<NetSoftirqOptions>(NetSoftirqOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<BioLatencyOptions>(BioLatencyOptions.SectionName, static (section, options) => section.Bind(options));
         builder.AddProbeOptions<VirtCmdLatencyOptions>(VirtCmdLatencyOptions.SectionName, static (section, options) => section.Bind(options));
+        builder.AddProbeOptions<FlowOptions>(FlowOptions.SectionName, static (section, options) => section.Bind(options));
         return builder
             .AddProbe<TcpResetProbe>()
             .AddProbe<TcpRetransProbe>()
@@ -38,6 +39,7 @@ public static class EbpfServiceCollectionExtensions
             .AddProbe<KernelLatencyProbe>()
             .AddProbe<NetSoftirqProbe>()
             .AddProbe<BioLatencyProbe>()
-            .AddProbe<VirtCmdLatencyProbe>();
+            .AddProbe<VirtCmdLatencyProbe>()
+            .AddProbe<FlowProbe>();
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Interop;
 
@@ -30,8 +31,48 @@ internal static unsafe partial class KernelCalls
         return error < 0 ? error : *(int*)(attributes + 4);
     }
 
+    /// <summary>Attaches a program to what a descriptor stands for (5.7); the link's descriptor, else the negative errno. The program is detached with the last descriptor of the link.</summary>
+    internal static int CreateLink(int program, int target, uint attachType)
+    {
+        const int LinkCreate = 28; // enum bpf_cmd, include/uapi/linux/bpf.h
+        const uint Size = 16;
+        uint* attributes = stackalloc uint[4];
+        attributes[0] = (uint)program;
+        attributes[1] = (uint)target;
+        attributes[2] = attachType;
+        attributes[3] = 0; // flags
+        return Bpf(LinkCreate, attributes, Size);
+    }
+
+    /// <summary>A directory; else an invalid handle, and the last error says why.</summary>
+    internal static SafeFileHandle OpenDirectory(string path)
+    {
+        const int CloseOnExec = 0x80000; // O_CLOEXEC, include/uapi/asm-generic/fcntl.h; O_RDONLY is 0
+        return Open(path, CloseOnExec);
+    }
+
+    /// <summary>The root of a file system without a device, mounted nowhere (5.2); else an invalid handle, and the last error says why.</summary>
+    internal static SafeFileHandle MountDetached(string fileSystem)
+    {
+        const nint OpenFileSystem = 430; // fsopen, fsconfig and fsmount have these numbers on every architecture
+        const nint Configure = 431;
+        const nint Mount = 432;
+        const nint CloseOnExec = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+        const nint Create = 6; // FSCONFIG_CMD_CREATE, include/uapi/linux/mount.h
+        const nint ReadOnly = 1; // MOUNT_ATTR_RDONLY
+        fixed (byte* name = System.Text.Encoding.UTF8.GetBytes(fileSystem + "\0"))
+        {
+            using var context = new SafeFileHandle(Syscall(OpenFileSystem, (nint)name, (void*)CloseOnExec, 0), ownsHandle: true);
+            if (context.IsInvalid || Syscall(Configure, context.DangerousGetHandle(), (void*)Create, 0, 0, 0) < 0) return new SafeFileHandle(-1, ownsHandle: true);
+            return new SafeFileHandle(Syscall(Mount, context.DangerousGetHandle(), (void*)CloseOnExec, ReadOnly), ownsHandle: true);
+        }
+    }
+
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
-    private static partial nint Syscall(nint number, nint command, void* attributes, nint size);
+    private static partial nint Syscall(nint number, nint first, void* second, nint third, nint fourth = 0, nint fifth = 0);
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial SafeFileHandle Open(string path, int flags);
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     internal static partial nint Map(nint address, nuint length, int protection, int flags, int descriptor, nint offset);

@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Text;
 using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Kernel;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Loading;
 
@@ -29,6 +30,7 @@ internal sealed unsafe class BpfObject : IDisposable
 {
     private readonly BpfObjectHandle _handle;
     private readonly List<BpfLinkHandle> _links = [];
+    private readonly List<SafeFileHandle> _bareLinks = [];
     private readonly List<nint> _programs = [];
     private readonly List<(nint Address, nuint Size)> _mapped = [];
     private readonly string _probe;
@@ -105,6 +107,15 @@ internal sealed unsafe class BpfObject : IDisposable
             }
             _links.Add(link);
         }
+    }
+
+    /// <summary>Attaches a program to what <paramref name="target"/> stands for, for as long as this lives, or the process. The type: enum bpf_attach_type, include/uapi/linux/bpf.h.</summary>
+    /// <exception cref="ProbeUnavailableException">The kernel refuses.</exception>
+    internal void AttachTo(string program, SafeFileHandle target, uint attachType, KernelFeatures features)
+    {
+        int link = KernelCalls.CreateLink(Descriptor(program), (int)target.DangerousGetHandle(), attachType);
+        if (link < 0) throw Explain(_probe, $"the program {program} cannot be attached", -link, string.Empty, features);
+        _bareLinks.Add(new SafeFileHandle(link, ownsHandle: true));
     }
 
     /// <summary>A map by its name.</summary>
@@ -199,6 +210,8 @@ internal sealed unsafe class BpfObject : IDisposable
         _disposed = true;
         foreach (BpfLinkHandle link in _links) link.Dispose();
         _links.Clear();
+        foreach (SafeFileHandle link in _bareLinks) link.Dispose();
+        _bareLinks.Clear();
         _programs.Clear();
         foreach ((nint address, nuint size) in _mapped) _ = KernelCalls.Unmap(address, size);
         _mapped.Clear();

@@ -62,6 +62,11 @@ public sealed class BtfTests
         Same<RawNetSoftirq>(softirq, "net_softirq_event");
         Same<NetSoftirqSettings>(softirq, "net_softirq_settings");
         Same<RawVirtCmdLatency>(OfObject("virtcmdlatency"), "virtcmdlatency_event");
+        Btf flow = OfObject("flow");
+        Same<RawFlowKey>(flow, "flow_key");
+        Same<RawFlowRow>(flow, "flow_row");
+        Same<FlowOtherKey>(flow, "flow_other_key");
+        Same<FlowSettings>(flow, "flow_settings");
         Btf disks = OfObject("biolatency");
         Same<RawBioLatency>(disks, "biolatency_event");
         Same<BioLatencyKey>(disks, "biolatency_key");

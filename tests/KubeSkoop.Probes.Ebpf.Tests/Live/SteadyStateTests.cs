@@ -11,6 +11,7 @@ public sealed class SteadyStateTests
     [InlineData("packetloss")]
     [InlineData("netiftxlatency")]
     [InlineData("kernellatency")]
+    [InlineData("flow")]
     public async Task Sampling_allocates_nothing(string name)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -32,6 +33,9 @@ public sealed class SteadyStateTests
                 break;
             case "kernellatency":
                 await MeasureAsync<KernelLatencyRecord>(await bench.StartAsync(static p => new KernelLatencyProbe(p, Microsoft.Extensions.Options.Options.Create(new KernelLatencyOptions { Sampling = 1 }))), static r => r.Transmit.Count);
+                break;
+            case "flow":
+                await MeasureAsync<FlowRecord>(await bench.StartAsync(static p => new FlowProbe(p)), static r => r.Packets.GetValueOrDefault());
                 break;
             default:
                 await MeasureAsync<PacketLossRecord>(await bench.StartAsync(static p => new PacketLossProbe(p)), static r => r.Total.GetValueOrDefault());

@@ -1,0 +1,342 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using KubeSkoop.Probes.Ebpf.Loading;
+using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
+
+namespace KubeSkoop.Probes.Ebpf.Tests.Live;
+
+/// <summary>flow: what was sent and what came is what is counted, to the byte, on both sides; and nothing is lost when rows end or there are too few.</summary>
+public sealed class FlowLiveTests
+{
+    private const int IPv4Header = 20;
+    private const int IPv6Header = 40;
+    private const int UdpHeader = 8;
+    private const int TcpHeaderWithTimestamps = 32;
+    private const int TcpHeaderOfSynAck = 40;
+    private static readonly TimeSpan AfterRun = TimeSpan.FromSeconds(2); // longer than any program runs
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData("10.99.0.1", "10.99.0.2", IPv4Header)]
+    [InlineData("fd99::1", "fd99::2", IPv6Header)]
+    public async Task Datagrams_count_where_they_are_sent_and_where_they_are_received(string from, string to, int header)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            using Socket client = await left.BindUdpAsync(new IPEndPoint(IPAddress.Parse(from), 0));
+            using Socket server = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse(to), 4711));
+            byte[] buffer = new byte[2000];
+            for (int i = 0; i < 100; i++)
+            {
+                client.SendTo(buffer.AsSpan(0, 1000), server.LocalEndPoint!);
+                Assert.Equal(1000, server.Receive(buffer));
+            }
+            for (int i = 0; i < 30; i++)
+            {
+                server.SendTo(buffer.AsSpan(0, 10), client.LocalEndPoint!);
+                Assert.Equal(10, client.Receive(buffer));
+            }
+
+            var there = (100ul, 100ul * (ulong)(1000 + header + UdpHeader));
+            var back = (30ul, 30ul * (ulong)(10 + header + UdpHeader));
+            Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, left);
+            Assert.Equal(there, rows[$"{from} > {to} udp transmit"]);
+            Assert.Equal(back, rows[$"{to} > {from} udp receive"]);
+            rows = Rows(bench, probe, right);
+            Assert.Equal(there, rows[$"{from} > {to} udp receive"]);
+            Assert.Equal(back, rows[$"{to} > {from} udp transmit"]);
+        }
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("10.99.0.1", "10.99.0.2", "Ip", "IpExt", IPv4Header)]
+    [InlineData("fd99::1", "fd99::2", "Ip6", "Ip6", IPv6Header)]
+    public async Task A_stream_counts_as_its_segments_with_their_headers(string from, string to, string packets, string octets, int header)
+    {
+        const int Length = 8 * 1024 * 1024;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            IReadOnlyDictionary<string, ulong> before = await left.NstatAsync();
+            using (Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(to), 0)))
+            using (Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!))
+            using (Socket server = listener.Accept())
+            {
+                Task<int> receive = Task.Run(() =>
+                {
+                    byte[] buffer = new byte[65536];
+                    int all = 0;
+                    for (int one; (one = server.Receive(buffer)) > 0;) all += one;
+                    return all;
+                });
+                byte[] chunk = new byte[65536];
+                for (int sent = 0; sent < Length; sent += chunk.Length) client.Send(chunk);
+                client.Shutdown(SocketShutdown.Send);
+                Assert.Equal(Length, await receive.WaitAsync(TimeSpan.FromSeconds(60)));
+                server.Shutdown(SocketShutdown.Both);
+                Assert.Equal(0, client.Receive(chunk));
+            }
+
+            (ulong Packets, ulong Bytes) sentRow = default, receivedRow = default;
+            ulong segments = 0, headers = 0, bytes = 0;
+            await Eventually.TrueAsync(async () =>
+            {
+                sentRow = Rows(bench, probe, left)[$"{from} > {to} tcp transmit"];
+                receivedRow = Rows(bench, probe, right)[$"{from} > {to} tcp receive"];
+                IReadOnlyDictionary<string, ulong> after = await left.NstatAsync();
+                // The kernel's own: segments by TCP; octets with a header for each packet as IP sees it, which may be many segments.
+                segments = Counted("TcpOutSegs") + Counted("TcpRetransSegs");
+                ulong asSeen = Counted(packets + "OutRequests") - (octets == "Ip6" ? Counted("Icmp6OutMsgs") : 0);
+                headers = (segments - asSeen) * (ulong)(header + TcpHeaderWithTimestamps);
+                bytes = Counted(octets + "OutOctets") + headers;
+                return sentRow.Packets == segments;
+
+                ulong Counted(string name) => after.GetValueOrDefault(name) - before.GetValueOrDefault(name);
+            }, () => $"{sentRow} to be {segments} segments");
+            Assert.True(segments > Length / 1500 && headers > 0, $"{segments} segments, {headers} bytes of headers"); // large packets, or this test tries nothing
+            Assert.True(sentRow.Bytes > Length + sentRow.Packets * (ulong)(header + IPv4Header));
+            if (octets == "IpExt") Assert.Equal(bytes, sentRow.Bytes);
+            Assert.Equal(sentRow, receivedRow);
+            (ulong Packets, ulong Bytes) answered = Rows(bench, probe, right)[$"{to} > {from} tcp transmit"], heard = Rows(bench, probe, left)[$"{to} > {from} tcp receive"];
+            // Older kernels show no program the SYN-ACK that they send over IPv6.
+            if (header == IPv6Header && heard.Packets == answered.Packets + 1) answered = (heard.Packets, answered.Bytes + IPv6Header + TcpHeaderOfSynAck);
+            Assert.Equal(heard, answered);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_datagram_in_fragments_is_one_and_fragments_of_a_raw_socket_have_no_ports_but_the_first()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p, Options.Create(new FlowOptions { Ports = true })));
+            using Socket client = await left.BindUdpAsync(new IPEndPoint(TestNamespace.LeftIPv4, 4001));
+            using Socket server = await right.BindUdpAsync(new IPEndPoint(TestNamespace.RightIPv4, 4711));
+            byte[] buffer = new byte[9000];
+            client.SendTo(buffer.AsSpan(0, 5000), server.LocalEndPoint!);
+            Assert.Equal(5000, server.Receive(buffer));
+            var whole = (1ul, 5000ul + IPv4Header + UdpHeader);
+            Assert.Equal(whole, Rows(bench, probe, left)["10.99.0.1:4001 > 10.99.0.2:4711 udp transmit"]);
+            Assert.Equal(whole, Rows(bench, probe, right)["10.99.0.1:4001 > 10.99.0.2:4711 udp receive"]);
+
+            // A datagram of 1,016 bytes in two: its first 512 with the header, and the rest.
+            byte[] datagram = new byte[UdpHeader + 1016];
+            BinaryPrimitives.WriteUInt16BigEndian(datagram, 4002);
+            BinaryPrimitives.WriteUInt16BigEndian(datagram.AsSpan(2), 4711);
+            BinaryPrimitives.WriteUInt16BigEndian(datagram.AsSpan(4), (ushort)datagram.Length);
+            await left.RunAsync(() =>
+            {
+                using var raw = new Socket(AddressFamily.InterNetwork, SocketType.Raw, ProtocolType.Raw);
+                raw.SetSocketOption(SocketOptionLevel.IP, SocketOptionName.HeaderIncluded, true);
+                foreach (byte[] frame in (byte[][])[
+                    Frames.Packet(TestNamespace.LeftIPv4, TestNamespace.RightIPv4, 17, datagram.AsSpan(0, 512), fragment: 0x2000),
+                    Frames.Packet(TestNamespace.LeftIPv4, TestNamespace.RightIPv4, 17, datagram.AsSpan(512), fragment: 512 / 8)])
+                {
+                    raw.SendTo(frame.AsSpan(Frames.HeaderOffset), new IPEndPoint(TestNamespace.RightIPv4, 0));
+                }
+            });
+            Assert.Equal(1016, server.Receive(buffer));
+            Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, left);
+            Assert.Equal((1ul, 512ul + IPv4Header), rows["10.99.0.1:4002 > 10.99.0.2:4711 udp transmit"]);
+            Assert.Equal((1ul, 512ul + IPv4Header), rows["10.99.0.1 > 10.99.0.2 udp transmit"]);
+            Assert.Equal(1ul, Rows(bench, probe, right)["10.99.0.1:4002 > 10.99.0.2:4711 udp receive"].Packets);
+        }
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData("10.99.0.1", "10.99.0.2", "icmp")]
+    [InlineData("fd99::1", "fd99::2", "icmpv6")]
+    public async Task Echoes_count_where_they_have_a_socket(string from, string to, string protocol)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            Dictionary<string, (ulong Packets, ulong Bytes)> first = Rows(bench, probe, left);
+            await left.PingAsync(5, IPAddress.Parse(to));
+            Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, left);
+            ulong neighbours = protocol == "icmp" ? 0ul : 3; // solicitations and advertisements between the two, now and then
+            Assert.InRange(rows[$"{from} > {to} {protocol} transmit"].Packets - first.GetValueOrDefault($"{from} > {to} {protocol} transmit").Packets, 5ul, 5ul + neighbours);
+            Assert.InRange(rows[$"{to} > {from} {protocol} receive"].Packets - first.GetValueOrDefault($"{to} > {from} {protocol} receive").Packets, 5ul, 5ul + neighbours);
+            // Requests are answered without a socket, answers are sent by one of the kernel's.
+            rows = Rows(bench, probe, right);
+            Assert.DoesNotContain($"{from} > {to} icmp receive", rows.Keys);
+            Assert.InRange(rows[$"{to} > {from} {protocol} transmit"].Packets, 5ul, 5ul + neighbours);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task What_finds_no_row_is_counted_as_other()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p, Options.Create(new FlowOptions { Ports = true, MaxRows = 16 })));
+        var receivers = new List<Socket>(); // or else ICMP errors would be sent, too
+        for (int port = 0; port < 60; port++) receivers.Add(await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 5000 + port)));
+        for (int port = 0; port < 60; port++) await ns.SendUdpAsync(2, new IPEndPoint(IPAddress.Loopback, 5000 + port), size: 100);
+        Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, ns);
+        Assert.True(rows["other > other other transmit"].Packets >= 2 * (60 - 16));
+        Assert.Equal((120ul, 120ul * (100 + IPv4Header + UdpHeader)), Sum(rows.Where(static r => r.Key.EndsWith("transmit", StringComparison.Ordinal)).ToDictionary(), "udp", "other"));
+        Assert.Equal(0, probe.ReadKernelStatistics().Uncounted);
+        foreach (Socket receiver in receivers) receiver.Dispose();
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_row_that_ends_leaves_what_it_counted_and_makes_room()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        var clock = new FakeTimeProvider();
+        FlowProbe probe = await bench.StartAsync(p => new FlowProbe(p, null, clock));
+        var to = new IPEndPoint(IPAddress.Loopback, 4711);
+        const string Row = "127.0.0.1 > 127.0.0.1 udp transmit";
+        const ulong Length = 100 + IPv4Header + UdpHeader;
+        using Socket server = await ns.BindUdpAsync(to);
+        await ns.SendUdpAsync(3, to, size: 100);
+        Assert.Equal((3ul, 3 * Length), Rows(bench, probe, ns)[Row]);
+        clock.Advance(probe.Options.IdleTimeout - TimeSpan.FromSeconds(1));
+        Assert.Equal((3ul, 3 * Length), Rows(bench, probe, ns)[Row]);
+        await ns.SendUdpAsync(1, to, size: 100);
+        Assert.Equal((4ul, 4 * Length), Rows(bench, probe, ns)[Row]);
+        clock.Advance(probe.Options.IdleTimeout);
+        Assert.DoesNotContain(Row, Rows(bench, probe, ns).Keys);
+        clock.Advance(AfterRun);
+        FlowRecord totals = Totals(probe, ns);
+        Assert.Equal((0ul, 2ul, 8ul, 8 * Length), (totals.Rows.Value, totals.EndedRows.Value, totals.EndedPackets.Value, totals.EndedBytes.Value)); // sent and received
+        await ns.SendUdpAsync(2, to, size: 100);
+        Assert.Equal((2ul, 2 * Length), Rows(bench, probe, ns)[Row]);
+        Assert.Equal(8ul, Totals(probe, ns).EndedPackets.Value);
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Nothing_is_lost_or_counted_twice_while_rows_come_and_go()
+    {
+        const int Senders = 4;
+        const int Each = 20_000;
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        var clock = new FakeTimeProvider();
+        FlowProbe probe = await bench.StartAsync(p => new FlowProbe(p, Options.Create(new FlowOptions { Ports = true, MaxRows = 64, IdleTimeout = TimeSpan.FromSeconds(1) }), clock));
+        var receivers = new List<Socket>();
+        for (int port = 0; port < 40; port++) receivers.Add(await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 6000 + port)));
+        Task[] sending = [.. Enumerable.Range(0, Senders).Select(sender => ns.RunAsync(() =>
+        {
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+            var random = new Random(sender);
+            byte[] payload = new byte[32];
+            for (int i = 0; i < Each; i++) socket.SendTo(payload, new IPEndPoint(IPAddress.Loopback, 6000 + i / 1000 % 5 * 8 + random.Next(0, 8)));
+        }))];
+        Task all = Task.WhenAll(sending);
+        int samples = 0;
+        for (; !all.IsCompleted; samples++)
+        {
+            clock.Advance(AfterRun);
+            probe.Sample();
+            await Task.Delay(1);
+        }
+        await all;
+        for (int i = 0; i < 4; i++)
+        {
+            clock.Advance(AfterRun);
+            Rows(bench, probe, ns);
+        }
+        FlowRecord totals = Totals(probe, ns);
+        (ulong otherPackets, ulong otherBytes) = Sum(Rows(bench, probe, ns), "other");
+        Assert.Equal(0ul, totals.Rows.Value);
+        Assert.True(totals.EndedRows.Value > 40, $"{totals.EndedRows.Value} rows ended in {samples} samples");
+        const ulong Both = 2 * Senders * Each; // sent, and received also where there was no room for it
+        Assert.Equal(Both, totals.EndedPackets.Value + otherPackets);
+        Assert.Equal(Both * (32 + IPv4Header + UdpHeader), totals.EndedBytes.Value + otherBytes);
+        foreach (Socket receiver in receivers) receiver.Dispose();
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_namespace_that_ends_takes_its_rows_with_it_and_the_next_begins_at_0()
+    {
+        await using var bench = new EbpfBench();
+        FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+        for (int round = 1; round <= 5; round++)
+        {
+            await using TestNamespace ns = await TestNamespace.CreateAsync();
+            await ns.SendUdpAsync(round, new IPEndPoint(IPAddress.Loopback, 4711), size: 10);
+            Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, ns);
+            Assert.Equal(((ulong)round, (ulong)round * (10 + IPv4Header + UdpHeader)), rows["127.0.0.1 > 127.0.0.1 udp transmit"]);
+            uint inode = ns.Inode;
+            await ns.DisposeAsync();
+            await Eventually.TrueAsync(() =>
+            {
+                bench.Programs.Namespaces.Refresh();
+                return !probe.Sample().Rows.ToArray().Any(r => r.Namespace?.Inode == inode);
+            }, "its rows to go");
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Ports_are_switched_on_while_it_runs()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+        using Socket socket = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 4001));
+        socket.SendTo([1], new IPEndPoint(IPAddress.Loopback, 4711));
+        var next = new FlowOptions { Ports = true };
+        Assert.True(probe.CanConfigureWhileRunning(next));
+        probe.Configure(next);
+        socket.SendTo([1, 2], new IPEndPoint(IPAddress.Loopback, 4711));
+        Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, ns);
+        Assert.Equal((1ul, 1ul + IPv4Header + UdpHeader), rows["127.0.0.1 > 127.0.0.1 udp transmit"]);
+        Assert.Equal((1ul, 2ul + IPv4Header + UdpHeader), rows["127.0.0.1:4001 > 127.0.0.1:4711 udp transmit"]);
+        Assert.False(probe.CanConfigureWhileRunning(new FlowOptions { MaxRows = 17 }));
+        Assert.Throws<InvalidOperationException>(() => probe.Configure(new FlowOptions { MaxRows = 17 }));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void The_root_of_the_control_groups_is_found_also_where_it_is_not_mounted()
+    {
+        using Microsoft.Win32.SafeHandles.SafeFileHandle root = CgroupRoot.OpenDetached("flow");
+        Assert.True(File.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{root.DangerousGetHandle()}/cgroup.procs")));
+        using Microsoft.Win32.SafeHandles.SafeFileHandle mounted = CgroupRoot.Open("flow");
+        Assert.True(File.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{mounted.DangerousGetHandle()}/cgroup.procs")));
+    }
+
+    private static Dictionary<string, (ulong Packets, ulong Bytes)> Rows(EbpfBench bench, FlowProbe probe, TestNamespace ns)
+    {
+        bench.Programs.Namespaces.Refresh();
+        return probe.Sample().Rows.ToArray().Where(r => r.Namespace?.Inode == ns.Inode && r.Value.Packets.HasValue).ToDictionary(static r =>
+        {
+            var attributes = r.Subject.Attributes.ToArray().ToDictionary(static a => a.Name, static a => a.Value);
+            return $"{End("source")} > {End("destination")} {attributes["network.transport"]} {attributes["network.io.direction"]}";
+
+            string End(string which) => attributes[which + ".address"] + (attributes.TryGetValue(which + ".port", out string? port) ? ":" + port : "");
+        }, static r => (r.Value.Packets.Value, r.Value.Bytes.Value));
+    }
+
+    private static FlowRecord Totals(FlowProbe probe, TestNamespace ns) =>
+        Assert.Single(probe.Sample().Rows.ToArray(), r => r.Namespace?.Inode == ns.Inode && r.Value.EndedRows.HasValue).Value;
+
+    private static (ulong Packets, ulong Bytes) Sum(Dictionary<string, (ulong Packets, ulong Bytes)> rows, params string[] protocols)
+    {
+        (ulong packets, ulong bytes) = (0ul, 0ul);
+        foreach (var (name, counted) in rows)
+        {
+            if (!protocols.Any(p => name.Contains($" {p} ", StringComparison.Ordinal))) continue;
+            packets += counted.Packets;
+            bytes += counted.Bytes;
+        }
+        return (packets, bytes);
+    }
+}
