@@ -143,14 +143,19 @@ static __always_inline bool is_with_ip(struct packet *packet)
 	} while (0)
 
 // The end of a packet's way. packet: null where nothing is known of stages.
-static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, const struct sock *sk, struct ks_netns netns, __u64 start, __u64 now, const struct packet *packet)
+static __always_inline void finish(enum kernellatency_path path, const struct sk_buff *skb, const struct sock *sk, const struct net *net, __u64 start, __u64 now, const struct packet *packet)
 {
 	__u64 latency = now > start ? now - start : 0;
 	__u32 times = stands_for(latency);
-	struct kernellatency_counts *counted = times ? counts_of(&netns) : NULL;
+	struct kernellatency_counts *counted;
 	struct kernellatency_event *event;
 	struct net_device *dev;
+	struct ks_netns netns;
 
+	if (!times && latency < settings.threshold_ns[0])
+		return;
+	netns = ks_netns_of(net);
+	counted = times ? counts_of(&netns) : NULL;
 	if (counted) {
 		ks_observe_many(&counted->total[path], latency, times);
 		if (latency >= 10 * ONE_MS)
@@ -358,9 +363,9 @@ int BPF_PROG(queue_to_device, struct sk_buff *skb)
 		now = bpf_ktime_get_ns();
 		pass(packet, SKIPPED, now);
 		if (packet->sent)
-			finish(KERNELLATENCY_TRANSMIT, skb, skb->sk, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
+			finish(KERNELLATENCY_TRANSMIT, skb, skb->sk, skb->dev->nd_net.net, packet->start, now, packet);
 		else
-			finish(KERNELLATENCY_FORWARD, skb, NULL, ks_netns_of(skb->dev->nd_net.net), packet->start, now, packet);
+			finish(KERNELLATENCY_FORWARD, skb, NULL, skb->dev->nd_net.net, packet->start, now, packet);
 	}
 	packet->skb = 0;
 	return 0;
@@ -377,7 +382,7 @@ static __always_inline int on_socket(const struct sk_buff *skb, const struct soc
 	if (!packet->sent && (packet->stage == KERNELLATENCY_SOCKET || packet->stage == KERNELLATENCY_LOCAL_IN)) {
 		now = bpf_ktime_get_ns();
 		pass(packet, SKIPPED, now);
-		finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of_sock(sk), packet->start, now, packet);
+		finish(KERNELLATENCY_RECEIVE, skb, sk, BPF_CORE_READ(sk, __sk_common.skc_net.net), packet->start, now, packet);
 	}
 	packet->skb = 0;
 	return 0;
@@ -531,7 +536,7 @@ int BPF_PROG(take_segment, struct sock *sk, struct sk_buff *skb)
 	if (!packet)
 		return 0;
 	if (!sk->sk_lock.owned)
-		finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
+		finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }
@@ -549,7 +554,7 @@ int BPF_PROG(take_datagram, struct sock *sk)
 	packet = find(skb);
 	if (!packet)
 		return 0;
-	finish(KERNELLATENCY_RECEIVE, skb, sk, ks_netns_of(sk->__sk_common.skc_net.net), packet->start, bpf_ktime_get_ns(), NULL);
+	finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }
@@ -565,6 +570,6 @@ int BPF_PROG(queue_segment, struct sk_buff *skb)
 	if (sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (chosen(skb->dev->nd_net.net))
-		finish(KERNELLATENCY_TRANSMIT, skb, sk, ks_netns_of(skb->dev->nd_net.net), skb->tstamp, bpf_ktime_get_ns(), NULL);
+		finish(KERNELLATENCY_TRANSMIT, skb, sk, skb->dev->nd_net.net, skb->tstamp, bpf_ktime_get_ns(), NULL);
 	return 0;
 }
