@@ -3,7 +3,8 @@
 #   ./test.sh                 everything
 #   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
 #   ./test.sh --record        records what each of these kernels says, as fixtures for the parsers, into tests/Fixtures
-#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (about an hour; --kernels=hooks: less)
+#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (about an hour;
+#                             --kernels=hooks: those of what differs; --kernels=probes: only starts every probe)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$root"
@@ -15,10 +16,10 @@ case ${1:-} in
 "") ;;
 --update-docs) update=true ;;
 --kernels) kernels=all ;;
---kernels=hooks) kernels=hooks ;;
+--kernels=hooks | --kernels=probes) kernels=${1#*=} ;;
 --record) exec tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh record ;;
 -h | --help)
-	sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 	exit 0
 	;;
 *)

@@ -8,7 +8,7 @@ for name in 5.10 6.1 6.12 6.18 newest 6.12-arm64 native; do [[ ! -s $results/$na
 cat <<'TEXT'
 # Kernels
 
-Written by `./test.sh --kernels`: every probe was started on each of these kernels, and live tests were run there (`--kernels=hooks`: those of what differs from kernel to kernel). Debian's cloud kernels run in virtual machines under software
+Written by `./test.sh --kernels`: every probe was started on each of these kernels, and live tests were run there (`--kernels=hooks`: those of what differs from kernel to kernel; `--kernels=probes`: none). Debian's cloud kernels run in virtual machines under software
 emulation; the last one is the machine's own, where the kernel is locked down (integrity), so that functions cannot be hooked, and has no kprobes.
 
 | | kernel | architecture | live tests passed | failed | skipped |
@@ -19,7 +19,7 @@ for name in "${names[@]}"; do
 		$2 == "machine" { kernel = $3; architecture = tolower($4) }
 		$2 == "test" { n[$3]++ }
 		END { tests = n["passed"] + n["failed"] + n["skipped"]
-			printf "| %s | %s | %s | %s | %s | %s |\n", name, kernel, architecture, tests ? n["passed"] + 0 : "(see ./test.sh)", tests ? n["failed"] + 0 : "", tests ? n["skipped"] + 0 : "" }' "$results/$name.tsv"
+			printf "| %s | %s | %s | %s | %s | %s |\n", name, kernel, architecture, tests ? n["passed"] + 0 : (name == "native" ? "(see ./test.sh)" : "not run"), tests ? n["failed"] + 0 : "", tests ? n["skipped"] + 0 : "" }' "$results/$name.tsv"
 done
 
 echo

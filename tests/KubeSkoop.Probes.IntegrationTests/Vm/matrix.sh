@@ -2,6 +2,7 @@
 # Runs the live tests on other kernels, and writes docs/kernels.md from what they said.
 #   matrix.sh all    every kernel, every live test; writes the document
 #   matrix.sh hooks  every kernel, the tests of what differs from kernel to kernel; writes the document
+#   matrix.sh probes  every kernel, starts every probe; writes the document
 #   matrix.sh record  records fixtures for the parsers on every kernel, into tests/Fixtures
 #   matrix.sh some   the kernel on which most hooks differ from this machine's, and the tests of those
 # Results: artifacts/test-results/kernels/NAME.tsv, lines as the live runner tells them. Exit status 3: this machine cannot, and says why.
@@ -11,7 +12,7 @@ root=$(cd "$here/../../.." && pwd)
 # shellcheck source=scripts/prerequisites.sh
 . "$root/scripts/prerequisites.sh"
 
-scope=${1:?all, hooks, some or record}
+scope=${1:?all, hooks, probes, some or record}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
@@ -103,15 +104,17 @@ record)
 some)
 	collect 6.1 500 "live --matrix --only '$different'"
 	;;
-all | hooks)
+all | hooks | probes)
 	only=
-	[[ $scope == all ]] || only=" --only '$different|$elsewhere'"
+	[[ $scope != hooks ]] || only=" --only '$different|$elsewhere'"
+	[[ $scope != probes ]] || only=" --only '^\$'"
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		case $name in
 		5.10 | 6.1) forced="live --hook kprobe --only 'TcpResetLive|KernelLatencyStagesLive'" ;;
 		6.12) forced="live --hook fentry --only SocketLatencyLive" ;;
 		*) forced=true ;;
 		esac
+		[[ $scope != probes ]] || forced=true
 		collect "$name" 900 "live --matrix$only; $forced"
 	done
 	collect_arm64
@@ -119,7 +122,7 @@ all | hooks)
 	"$here/document.sh" "$results" >"$root/docs/kernels.md"
 	;;
 *)
-	say "matrix.sh knows all, hooks, some and record."
+	say "matrix.sh knows all, hooks, probes, some and record."
 	exit 2
 	;;
 esac
