@@ -12,22 +12,24 @@ public sealed class QuietTests
     public async Task An_idle_namespace_and_a_minute_of_healthy_load_give_no_event()
     {
         TimeSpan duration = TimeSpan.FromSeconds(60);
-        await using var bench = new EbpfBench();
-        using var reset = new Told<TcpResetEvent>(await bench.StartAsync(static p => new TcpResetProbe(p)));
-        using var retransmitted = new Told<TcpRetransEvent>(await bench.StartAsync(static p => new TcpRetransProbe(p)));
-        using var lost = new Told<PacketLossEvent>(await bench.StartAsync(static p => new PacketLossProbe(p)));
-        using var waited = new Told<SocketLatencyEvent>(await bench.StartAsync(static p => new SocketLatencyProbe(p)));
-        using var left = new Told<NetifTxLatencyEvent>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p)));
-        using var passed = new Told<KernelLatencyEvent>(await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Threshold = TimeSpan.FromMilliseconds(100) }))));
         // IPv6 as it comes: link-local addresses, solicitations and reports to groups.
         await using TestNamespace idle = await TestNamespace.CreateAsync();
         await idle.IpAsync("link", "add", "eth0", "type", "veth", "peer", "name", "eth1");
         await idle.IpAsync("link", "set", "eth0", "up");
         await idle.IpAsync("link", "set", "eth1", "up");
+        // A device is up a moment before it has its qdisc, and what IPv6 sends in between is lost.
+        await Eventually.TrueAsync(async () => (await idle.IpAsync("-o", "link", "show")).Split("state UP", StringSplitOptions.None).Length == 3, "both devices to be up");
         (TestNamespace client, TestNamespace server) = await TestNamespace.CreatePairAsync();
         await using (client)
         await using (server)
         {
+            await using var bench = new EbpfBench();
+            using var reset = new Told<TcpResetEvent>(await bench.StartAsync(static p => new TcpResetProbe(p)));
+            using var retransmitted = new Told<TcpRetransEvent>(await bench.StartAsync(static p => new TcpRetransProbe(p)));
+            using var lost = new Told<PacketLossEvent>(await bench.StartAsync(static p => new PacketLossProbe(p)));
+            using var waited = new Told<SocketLatencyEvent>(await bench.StartAsync(static p => new SocketLatencyProbe(p)));
+            using var left = new Told<NetifTxLatencyEvent>(await bench.StartAsync(static p => new NetifTxLatencyProbe(p)));
+            using var passed = new Told<KernelLatencyEvent>(await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Threshold = TimeSpan.FromMilliseconds(100) }))));
             using var stop = new CancellationTokenSource(duration);
             await Task.WhenAll(
                 ChatAsync(client, server, new IPEndPoint(TestNamespace.RightIPv4, 4711), stop.Token),
