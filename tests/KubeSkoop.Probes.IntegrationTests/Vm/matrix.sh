@@ -115,7 +115,7 @@ all | hooks | probes)
 		*) forced=true ;;
 		esac
 		[[ $scope != probes ]] || forced=true
-		collect "$name" 900 "live --matrix$only; $forced"
+		collect "$name" 1800 "live --matrix$only; $forced"
 	done
 	collect_arm64
 	"$runner/x64/KubeSkoop.Probes.LiveRunner" --matrix --only '^$' >"$results/native.tsv"
