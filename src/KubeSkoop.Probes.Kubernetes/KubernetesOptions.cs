@@ -13,6 +13,19 @@ public enum RuntimeEvents
     Never,
 }
 
+/// <summary>What is asked of the Kubernetes API, where there is one: with <see cref="KubernetesOptions.Kubeconfig"/>, or by the service account of the pod the process runs in.</summary>
+public enum ApiScope
+{
+    /// <summary>All pods, nodes and services: every address of the cluster has a name.</summary>
+    Cluster,
+
+    /// <summary>This node's pods, and all nodes and services: less to follow, for large clusters. Pods of other nodes have no names.</summary>
+    Node,
+
+    /// <summary>Nothing.</summary>
+    None,
+}
+
 /// <summary>How pods are found.</summary>
 public sealed class KubernetesOptions : ProbeOptions
 {
@@ -61,6 +74,24 @@ public sealed class KubernetesOptions : ProbeOptions
     /// <summary>Whether rows carry the pod's uid beside its name. Default: no.</summary>
     public bool PodUid { get; set; }
 
+    /// <summary>Whether rows carry what has made the pod: <c>k8s.deployment.name</c>, <c>k8s.statefulset.name</c>, and so on. Only the Kubernetes API knows it. Default: no.</summary>
+    public bool PodOwner { get; set; }
+
+    /// <summary>What to ask of the Kubernetes API, where there is one. Default: everything.</summary>
+    public ApiScope ApiScope { get; set; } = ApiScope.Cluster;
+
+    /// <summary>The file that says where the Kubernetes API is, and who asks. Default: none; in a pod its service account says it.</summary>
+    public string? Kubeconfig { get; set; }
+
+    /// <summary>Most addresses of the cluster known at a time, those of pods that have ended a short while ago too; and most pods, nodes and services each. Further ones are left out and reported. Default: 100,000.</summary>
+    public int MaxAddresses { get; set; } = 100_000;
+
+    /// <summary>How long a watch is asked to last.</summary>
+    internal TimeSpan ApiWatchLength { get; set; } = TimeSpan.FromMinutes(4);
+
+    /// <summary>How long a server that should have ended a watch is waited for.</summary>
+    internal TimeSpan ApiPatience { get; set; } = TimeSpan.FromSeconds(30);
+
     /// <summary>Where the cgroup filesystem is mounted; a container with the host's in another place names it here. Default: <c>/sys/fs/cgroup</c>.</summary>
     public string CgroupRoot { get; set; } = "/sys/fs/cgroup";
 
@@ -84,6 +115,9 @@ public sealed class KubernetesOptions : ProbeOptions
                 yield return $"{SectionName}:{name} is {value}; it must lie between {least:c} and 01:00:00 (hours:minutes:seconds; a bare number means days).";
         }
         if (MaxPods < 1) yield return $"{SectionName}:{nameof(MaxPods)} is {MaxPods}; it must be 1 or more.";
+        if (MaxAddresses < 1) yield return $"{SectionName}:{nameof(MaxAddresses)} is {MaxAddresses}; it must be 1 or more.";
+        if (!Enum.IsDefined(ApiScope)) yield return $"{SectionName}:{nameof(ApiScope)} is {ApiScope}; it must be {string.Join(", ", Enum.GetNames<ApiScope>())}.";
+        if (Kubeconfig is { Length: > 0 } && !Path.IsPathRooted(Kubeconfig)) yield return $"{SectionName}:{nameof(Kubeconfig)} is '{Kubeconfig}'; it must be the absolute path of a file.";
         if (!Path.IsPathRooted(CgroupRoot)) yield return $"{SectionName}:{nameof(CgroupRoot)} is '{CgroupRoot}'; it must be an absolute path such as /sys/fs/cgroup.";
         foreach (string label in PodLabels)
             if (string.IsNullOrWhiteSpace(label) || label.StartsWith('=') || label.EndsWith('=')) yield return $"{SectionName}:{nameof(PodLabels)} holds '{label}'; it must be a label's key, or name=key.";

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using KubeSkoop.Probes.Kubernetes.Api;
 using KubeSkoop.Probes.Kubernetes.Cri;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Hosting;
@@ -8,9 +9,9 @@ using Microsoft.Extensions.Options;
 namespace KubeSkoop.Probes.Kubernetes;
 
 /// <summary>
-/// The pods of this node: whose a network namespace, a cgroup or a process is. Follows the container runtime while the host
-/// runs, answers from memory, and keeps the last known state while the runtime is away. Without any runtime the uid in a
-/// cgroup's path is what is known.
+/// The pods of this node: whose a network namespace, a cgroup or a process is; and whose an address is, in the cluster.
+/// Follows the container runtime and the Kubernetes API while the host runs, answers from memory, and keeps the last known
+/// state while they are away. Without both the uid in a cgroup's path is what is known.
 /// </summary>
 public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService, IAsyncDisposable, IDisposable
 {
@@ -20,31 +21,39 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
 
     private readonly HostView _host;
     private readonly RuntimeWatch _watch;
+    private readonly ClusterWatch? _cluster;
+    private readonly PodNaming _naming;
+    private readonly string? _node;
     private readonly TimeProvider _clock;
     private readonly ILogger? _logger;
     private readonly ConditionalWeakTable<NetworkNamespace, Seen> _seen = [];
     private readonly TaskCompletionSource _looked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
+    private readonly Lock _mergeGate = new();
+    private PodInfo[] _ofRuntime = [];
     private volatile PodSnapshot _snapshot = PodSnapshot.Empty;
     private volatile PodDirectoryStatus _status = new();
     private CancellationTokenSource? _stopping;
     private Task _following = Task.CompletedTask;
 
     /// <summary>Asks nobody before it is started.</summary>
-    public PodDirectory(IOptions<KubernetesOptions>? options = null, IOptions<ProcfsOptions>? procfs = null, TimeProvider? clock = null, ILogger<PodDirectory>? logger = null)
+    public PodDirectory(IOptions<KubernetesOptions>? options = null, IOptions<ProcfsOptions>? procfs = null, IOptions<ProbesOptions>? sdk = null, TimeProvider? clock = null, ILogger<PodDirectory>? logger = null)
     {
         KubernetesOptions settings = options?.Value ?? new KubernetesOptions();
         _clock = clock ?? TimeProvider.System;
         _logger = logger;
         _host = new HostView((procfs?.Value ?? new ProcfsOptions()).HostProc, settings.CgroupRoot);
+        _node = (sdk?.Value ?? new ProbesOptions()).ResolvedNodeName;
+        _naming = new PodNaming(settings);
         _watch = new RuntimeWatch(settings, _host, _clock, logger, Take);
+        if (ApiConnection.IsWanted(settings)) _cluster = new ClusterWatch(settings, _node, _clock, logger, TakeFromCluster);
     }
 
     /// <summary>The pods known now, those that have ended a short while ago too. A new list whenever something changes.</summary>
     public IReadOnlyList<PodInfo> Pods => _snapshot.Pods;
 
     /// <summary>Where the knowledge comes from, and how fresh it is.</summary>
-    public PodDirectoryStatus Status => _status;
+    public PodDirectoryStatus Status => _cluster is { } cluster ? _status with { Cluster = cluster.Status } : _status;
 
     /// <inheritdoc />
     public event Action? Changed;
@@ -85,6 +94,14 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     /// <inheritdoc />
     public PodIdentity? ResolveNamespace(uint inode, DateTimeOffset at) => _snapshot.ByNamespace(inode, at)?.Identity;
 
+    /// <inheritdoc />
+    public string? ResolveContainer(ulong cgroupId) =>
+        CgroupPath.TryParse(_host.Cgroups.PathOf(cgroupId), out CgroupPath path) && path.ContainerId is { } id ? _snapshot.Container(id)?.Name : null;
+
+    /// <inheritdoc />
+    /// <remarks>This node's pods are known by the runtime; everything else by the Kubernetes API.</remarks>
+    public PeerIdentity? ResolveAddress(in Endpoint endpoint, DateTimeOffset at) => _snapshot.ByAddress(endpoint.AddressValue, at) ?? _cluster?.Find(in endpoint, at);
+
     /// <summary>The pod with this uid, also for a while after its end.</summary>
     public PodInfo? Find(string uid)
     {
@@ -115,19 +132,23 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
             list.Add(pid);
         }
         var pods = new List<PodProcesses>();
-        foreach (PodInfo pod in snapshot.Pods)
-            if (pod.Ended is null) pods.Add(new PodProcesses(pod, processes.Remove(pod.Identity.Uid!, out List<int>? own) ? own : []));
         uint host = _host.NamespaceOf(1);
+        foreach (PodInfo pod in snapshot.Pods)
+        {
+            if (pod.Ended is not null) continue;
+            List<int> own = processes.Remove(pod.Identity.Uid!, out List<int>? found) ? found : [];
+            bool isPlaced = pod.Source == PodSource.Runtime || pod.IsHostNetwork || own.Count == 0;
+            pods.Add(new PodProcesses(isPlaced ? pod : pod with { NamespaceInode = NamespaceOf(own, host, out _), ProcessId = own[0] }, own));
+        }
         foreach ((string uid, List<int> own) in processes)
         {
-            uint[] namespaces = [.. own.Select(_host.NamespaceOf).Where(static inode => inode != 0)];
-            uint? inode = namespaces.FirstOrDefault(i => i != host) is not 0 and var found ? found : null;
+            uint? inode = NamespaceOf(own, host, out bool isSeen);
             pods.Add(new PodProcesses(new PodInfo
             {
                 Identity = snapshot.ByUid(uid)?.Identity ?? PodIdentity.OfUid(uid),
                 Source = PodSource.Cgroup,
                 NamespaceInode = inode,
-                IsHostNetwork = inode is null && namespaces.Length > 0,
+                IsHostNetwork = inode is null && isSeen,
                 ProcessId = own[0],
             }, own));
         }
@@ -135,7 +156,14 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         return pods;
     }
 
-    /// <summary>Begins to follow the runtime. Waits for its first answer, but no longer than two seconds.</summary>
+    private uint? NamespaceOf(List<int> processes, uint host, out bool isSeen)
+    {
+        uint[] namespaces = [.. processes.Select(_host.NamespaceOf).Where(static inode => inode != 0)];
+        isSeen = namespaces.Length > 0;
+        return namespaces.FirstOrDefault(i => i != host) is not 0 and var found ? found : null;
+    }
+
+    /// <summary>Begins to follow the runtime and the API. Waits for their first answers, but no longer than two seconds.</summary>
     public async Task StartingAsync(CancellationToken cancellationToken)
     {
         lock (_gate)
@@ -143,7 +171,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
             if (_stopping is not null) return;
             _stopping = new CancellationTokenSource();
             CancellationToken stopping = _stopping.Token;
-            _following = Task.Run(() => _watch.RunAsync(stopping), CancellationToken.None);
+            _following = Task.WhenAll(Task.Run(() => _watch.RunAsync(stopping), CancellationToken.None), _cluster?.RunAsync(stopping) ?? Task.CompletedTask);
         }
         await Task.WhenAny(_looked.Task, Task.Delay(FirstAnswer, _clock, cancellationToken)).ConfigureAwait(false);
     }
@@ -160,7 +188,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     /// <summary>Nothing: the probes stop first.</summary>
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    /// <summary>Lets go of the runtime. What is known stays.</summary>
+    /// <summary>Lets go of the runtime and the API. What is known stays.</summary>
     public async Task StoppedAsync(CancellationToken cancellationToken)
     {
         CancellationTokenSource? stopping;
@@ -176,17 +204,91 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     }
 
     /// <inheritdoc />
-    public void Dispose() => StoppedAsync(CancellationToken.None).GetAwaiter().GetResult();
+    public void Dispose()
+    {
+        StoppedAsync(CancellationToken.None).GetAwaiter().GetResult();
+        _cluster?.Dispose();
+    }
 
     /// <inheritdoc />
-    public async ValueTask DisposeAsync() => await StoppedAsync(CancellationToken.None).ConfigureAwait(false);
+    public async ValueTask DisposeAsync()
+    {
+        await StoppedAsync(CancellationToken.None).ConfigureAwait(false);
+        _cluster?.Dispose();
+    }
 
     private void Take(PodInfo[]? pods, PodDirectoryStatus status)
     {
-        _status = status;
-        if (pods is not null) _snapshot = new PodSnapshot(pods);
-        if (status.HasLooked) _looked.TrySetResult();
-        if (pods is null) return;
+        lock (_mergeGate)
+        {
+            _status = status;
+            if (pods is not null)
+            {
+                _ofRuntime = pods;
+                Merge();
+            }
+        }
+        SayIfLooked();
+        if (pods is not null) Tell();
+    }
+
+    private void TakeFromCluster(bool changed)
+    {
+        if (changed)
+        {
+            lock (_mergeGate) Merge();
+        }
+        SayIfLooked();
+        if (changed) Tell();
+    }
+
+    private void SayIfLooked()
+    {
+        if (_status.HasLooked && _cluster is not { HasLooked: false }) _looked.TrySetResult();
+    }
+
+    /// <summary>The runtime knows what is here; the API what it is for, and labels as they are now.</summary>
+    private void Merge()
+    {
+        PodInfo[] pods = _ofRuntime;
+        if (_cluster is { } cluster)
+        {
+            var told = new HashSet<string>(StringComparer.Ordinal);
+            var merged = new List<PodInfo>(pods.Length);
+            foreach (PodInfo pod in pods)
+            {
+                told.Add(pod.Identity.Uid!);
+                merged.Add(cluster.State.FindPod(pod.Identity.Uid!) is { } api ? With(pod, api) : pod);
+            }
+            foreach (ApiPod pod in cluster.State.PodsOfNode())
+                if (!told.Contains(pod.Uid)) merged.Add(Of(pod));
+            pods = [.. merged];
+        }
+        _snapshot = new PodSnapshot(pods, _node);
+    }
+
+    private PodInfo With(PodInfo pod, ApiPod api)
+    {
+        IReadOnlyDictionary<string, string> labels = api.IsOfNode ? api.Labels : pod.Labels;
+        return pod with { Identity = _naming.Of(pod.Identity.Namespace, pod.Identity.Name, pod.Identity.Uid!, labels, api.Owner), Labels = labels, Owner = api.Owner, IsInApi = true };
+    }
+
+    private PodInfo Of(ApiPod pod) => new()
+    {
+        Identity = _naming.Of(pod.Namespace, pod.Name, pod.Uid, pod.Labels, pod.Owner),
+        Source = PodSource.Api,
+        Created = pod.Created,
+        Ended = pod.Ended,
+        IsHostNetwork = pod.IsHostNetwork,
+        Addresses = pod.Addresses,
+        Containers = pod.Containers,
+        Labels = pod.Labels,
+        Owner = pod.Owner,
+        IsInApi = true,
+    };
+
+    private void Tell()
+    {
         try
         {
             Changed?.Invoke();

@@ -10,7 +10,15 @@ public enum PodSource
 
     /// <summary>A cgroup's path, and nobody else: the uid is all that is known.</summary>
     Cgroup,
+
+    /// <summary>The Kubernetes API, and no runtime: its network namespace is known by its processes only.</summary>
+    Api,
 }
+
+/// <summary>What has made a pod, and makes another in its place: its controller.</summary>
+/// <param name="Kind">As the API names it: <c>Deployment</c>, <c>StatefulSet</c>, <c>DaemonSet</c>, <c>Job</c>, ...</param>
+/// <param name="Name">Its name.</param>
+public sealed record PodOwner(string Kind, string Name);
 
 /// <summary>A container of a pod, as the runtime tells it.</summary>
 /// <param name="Id">Its id: 64 hexadecimal digits, with containerd and CRI-O.</param>
@@ -19,7 +27,7 @@ public enum PodSource
 public sealed record PodContainer(string Id, string Name, bool IsRunning);
 
 /// <summary>What is known about a pod of this node. Does not change; a later answer holds another.</summary>
-public sealed class PodInfo
+public sealed record PodInfo
 {
     /// <summary>Its names, and the attributes of its rows.</summary>
     public required PodIdentity Identity { get; init; }
@@ -56,6 +64,12 @@ public sealed class PodInfo
 
     /// <summary>Its labels. Chosen by whoever made the pod: hostile.</summary>
     public IReadOnlyDictionary<string, string> Labels { get; init; } = System.Collections.Frozen.FrozenDictionary<string, string>.Empty;
+
+    /// <summary>What has made it; <see langword="null"/> where nothing has, and where the Kubernetes API has not told of it.</summary>
+    public PodOwner? Owner { get; init; }
+
+    /// <summary>Whether the Kubernetes API tells of it.</summary>
+    public bool IsInApi { get; init; }
 
     /// <summary>Where its network namespace is bound, in the runtime's mount namespace.</summary>
     internal string? NamespacePath { get; init; }
@@ -118,6 +132,43 @@ public sealed record PodDirectoryStatus
     /// <summary>What keeps pods from being known, for people; <see langword="null"/> when nothing does.</summary>
     public string? Problem { get; init; }
 
+    /// <summary>What the Kubernetes API tells, and how fresh that is; <see langword="null"/> where it is not asked.</summary>
+    public ClusterStatus? Cluster { get; init; }
+
     /// <summary>Whether the first answer, or the first failure to get one, is in.</summary>
     internal bool HasLooked { get; init; }
+}
+
+/// <summary>What is known of the cluster by its API, and how fresh it is.</summary>
+public sealed record ClusterStatus
+{
+    /// <summary>The server's address; <see langword="null"/> while it is not known.</summary>
+    public string? Server { get; init; }
+
+    /// <summary>When the server has last said something.</summary>
+    public DateTimeOffset? LastAnswer { get; init; }
+
+    /// <summary>Since when something may have changed without our knowing, because the server does not tell; <see langword="null"/> while it does.</summary>
+    public DateTimeOffset? StaleSince { get; init; }
+
+    /// <summary>What keeps something from being known, for people; <see langword="null"/> when nothing does.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>Pods known.</summary>
+    public int Pods { get; init; }
+
+    /// <summary>Nodes known.</summary>
+    public int Nodes { get; init; }
+
+    /// <summary>Services known.</summary>
+    public int Services { get; init; }
+
+    /// <summary>Addresses known, those of a short while ago too.</summary>
+    public int Addresses { get; init; }
+
+    /// <summary>Pods, nodes and services for which there is no room (<see cref="KubernetesOptions.MaxAddresses"/>).</summary>
+    public int LeftOut { get; init; }
+
+    /// <summary>How often everything of a kind was listed: three times, if nothing was ever missed.</summary>
+    public int Lists { get; init; }
 }

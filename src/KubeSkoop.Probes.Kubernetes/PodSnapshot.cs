@@ -13,8 +13,9 @@ internal sealed class PodSnapshot
     private readonly Dictionary<string, PodInfo> _byUid = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PodContainer> _containers = new(StringComparer.Ordinal);
     private readonly Dictionary<ulong, PodInfo> _byCgroupId = [];
+    private readonly Dictionary<UInt128, List<(PodInfo Pod, PeerIdentity Peer)>> _byAddress = [];
 
-    internal PodSnapshot(PodInfo[] pods)
+    internal PodSnapshot(PodInfo[] pods, string? node = null)
     {
         Pods = pods;
         foreach (PodInfo pod in pods)
@@ -29,6 +30,13 @@ internal sealed class PodSnapshot
             foreach (ulong id in pod.CgroupIds)
                 if (!_byCgroupId.TryGetValue(id, out known) || IsLater(pod, known)) _byCgroupId[id] = pod;
             foreach (PodContainer container in pod.Containers) _containers[container.Id] = container;
+            if (pod.Source != PodSource.Runtime || pod.IsHostNetwork || PeerIdentity.Of(pod.Identity, node) is not { } peer) continue; // the API's addresses have a book of their own
+            foreach (System.Net.IPAddress address in pod.Addresses)
+            {
+                UInt128 value = Api.ClusterState.ValueOf(address);
+                if (!_byAddress.TryGetValue(value, out List<(PodInfo, PeerIdentity)>? owners)) _byAddress.Add(value, owners = []);
+                owners.Add((pod, peer));
+            }
         }
     }
 
@@ -44,6 +52,20 @@ internal sealed class PodSnapshot
         foreach (PodInfo pod in _historyOfNamespace.GetValueOrDefault(inode) ?? [])
             if (!(pod.Created > at) && !(pod.Ended + Aftermath < at) && (found is null || Nullable.Compare(pod.Created, found.Created) > 0)) found = pod;
         return found;
+    }
+
+    /// <summary>Of the pods that have had the address, the last that was there at that time.</summary>
+    internal PeerIdentity? ByAddress(UInt128 address, DateTimeOffset at)
+    {
+        if (!_byAddress.TryGetValue(address, out List<(PodInfo Pod, PeerIdentity Peer)>? owners)) return null;
+        PodInfo? found = null;
+        PeerIdentity? peer = null;
+        foreach (var owner in owners)
+        {
+            if (owner.Pod.Created > at || owner.Pod.Ended + Aftermath < at || (found is not null && Nullable.Compare(owner.Pod.Created, found.Created) <= 0)) continue;
+            (found, peer) = owner;
+        }
+        return peer;
     }
 
     internal PodInfo? ByUid(string uid) => _byUid.GetValueOrDefault(uid);

@@ -538,10 +538,13 @@ public sealed class PodDirectoryTests
             CallTimeout = TimeSpan.FromDays(1),
             RememberEnded = TimeSpan.FromSeconds(-1),
             MaxPods = 0,
+            MaxAddresses = 0,
+            ApiScope = (ApiScope)9,
+            Kubeconfig = "config",
             CgroupRoot = "cgroup",
             PodLabels = { "", "=x", "x=", "fine", "a=b" },
         };
-        Assert.Equal(11, options.Validate().Count());
+        Assert.Equal(14, options.Validate().Count());
         Assert.All(options.Validate(), static m => Assert.StartsWith("KubeSkoop:Probes:Kubernetes:", m, StringComparison.Ordinal));
         Assert.Empty(new KubernetesOptions { RuntimeEndpoint = "unix:///run/crio/crio.sock" }.Validate());
     }

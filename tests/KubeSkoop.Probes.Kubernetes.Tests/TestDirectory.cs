@@ -7,12 +7,15 @@ namespace KubeSkoop.Probes.Kubernetes.Tests;
 /// <summary>Directories as the tests need them: quick, and of one runtime.</summary>
 internal static class TestDirectory
 {
+    /// <summary>What the directories take this node to be called.</summary>
+    internal const string Node = "node-a";
+
     internal static PodDirectory Of(string endpoint, Action<KubernetesOptions>? configure = null, string? hostProc = null, TimeProvider? clock = null)
     {
         var options = new KubernetesOptions { RuntimeEndpoint = endpoint, PollInterval = TimeSpan.FromMilliseconds(100) };
         configure?.Invoke(options);
         Assert.Empty(options.Validate());
-        return new PodDirectory(Options.Create(options), hostProc is null ? null : Options.Create(new ProcfsOptions { HostProc = hostProc }), clock);
+        return new PodDirectory(Options.Create(options), hostProc is null ? null : Options.Create(new ProcfsOptions { HostProc = hostProc }), Options.Create(new ProbesOptions { NodeName = Node }), clock);
     }
 
     internal static async Task<PodDirectory> StartAsync(FakeCri cri, Action<KubernetesOptions>? configure = null, string? hostProc = null, TimeProvider? clock = null)

@@ -35,7 +35,11 @@ internal sealed class CgroupTree
         {
             if (Id(directory) is { } own) ids.Add(own);
             foreach (string child in Directory.EnumerateDirectories(directory).Take(MostChildren))
-                if (Id(child) is { } id) ids.Add(id);
+            {
+                if (Id(child) is not { } id) continue;
+                ids.Add(id);
+                Remember(id, child[_root.Length..]); // for events that come when it is gone
+            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -49,8 +53,13 @@ internal sealed class CgroupTree
     {
         if (_root is null || id <= 1) return string.Empty; // 1 is the root
         if (_paths.TryGetValue(id, out string? path)) return path;
+        return Remember(id, CgroupHandles.PathOf(_root, id) ?? string.Empty);
+    }
+
+    private string Remember(ulong id, string path)
+    {
         if (_paths.Count >= MostRemembered) _paths.Clear();
-        return _paths[id] = CgroupHandles.PathOf(_root, id) ?? string.Empty;
+        return _paths[id] = path;
     }
 
     private static ulong? Id(string directory)

@@ -19,6 +19,17 @@ public interface IPodResolver
     /// <param name="at">When. The kernel gives the number of an ended namespace to the next one.</param>
     PodIdentity? ResolveNamespace(uint inode, DateTimeOffset at) => null;
 
+    /// <summary>The name of the container a cgroup belongs to; <see langword="null"/> if none, or not known.</summary>
+    /// <param name="cgroupId">The number of the cgroup in the hierarchy of version 2: the inode of its directory.</param>
+    string? ResolveContainer(ulong cgroupId) => null;
+
+    /// <summary>
+    /// Whose an address was at a moment; <see langword="null"/> if that is not known. Also for a while after its owner's end. Allocates nothing.
+    /// </summary>
+    /// <param name="endpoint">The address; the port does not matter.</param>
+    /// <param name="at">When. A cluster gives the address of an ended pod to another one.</param>
+    PeerIdentity? ResolveAddress(in Endpoint endpoint, DateTimeOffset at) => null;
+
     /// <summary>Told when answers may be others than before, from any thread.</summary>
     event Action? Changed
     {

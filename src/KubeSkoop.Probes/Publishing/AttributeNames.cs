@@ -15,8 +15,17 @@ public static class AttributeNames
     /// <summary>The pod's uid: where its name is not known, or where it is asked for.</summary>
     public const string PodUid = "k8s.pod.uid";
 
+    /// <summary>The container.</summary>
+    public const string Container = "k8s.container.name";
+
     /// <summary>Before the key of a pod's label.</summary>
     public const string PodLabelPrefix = "k8s.pod.label.";
+
+    /// <summary>Before what is said of a flow's source: its <c>type</c>, <c>name</c>, <c>namespace</c>, <c>node.name</c>.</summary>
+    public const string Source = "k8s.src";
+
+    /// <summary>Before what is said of a flow's destination.</summary>
+    public const string Destination = "k8s.dst";
 
     /// <summary>The inode number of the network namespace.</summary>
     public const string NamespaceInode = "network.namespace.inode";

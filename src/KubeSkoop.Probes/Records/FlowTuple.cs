@@ -36,6 +36,17 @@ public readonly record struct Endpoint
     /// <summary>Whether the address is IPv4, also when a dual-stack socket holds it as mapped IPv6.</summary>
     public bool IsIPv4 => _high == 0 && _low >> 32 == 0xffff;
 
+    /// <summary>The address as a number, the first byte highest; IPv4 as mapped IPv6. What addresses are compared and looked up by.</summary>
+    public UInt128 AddressValue => new(_high, _low);
+
+    /// <summary>Whether it is the own machine's, whoever asks: 127.0.0.0/8, ::1.</summary>
+    public bool IsLoopback => IsIPv4 ? (_low >> 24 & 0xff) == 127 : _high == 0 && _low == 1;
+
+    /// <summary>Whether it can be nobody's in particular: unspecified, loopback, link-local, multicast, broadcast.</summary>
+    public bool IsOfNobody => IsLoopback || (IsIPv4
+        ? (_low >> 24 & 0xff) == 0 || (_low >> 16 & 0xffff) == 0xa9fe || (_low & 0xe000_0000) == 0xe000_0000 // 0/8, 169.254/16, 224/3
+        : (_high == 0 && _low == 0) || _high >> 56 == 0xff || _high >> 54 == 0x3fa); // ::, ff00::/8, fe80::/10
+
     /// <summary>The address as an object; allocates.</summary>
     public IPAddress Address
     {

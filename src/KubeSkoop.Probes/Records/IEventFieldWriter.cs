@@ -30,6 +30,20 @@ public static class EventFieldWriterExtensions
         writer.Write($"{prefix}{AttributeNames.Transport}", flow.ProtocolName.ToLowerInvariant());
     }
 
+    /// <summary>Whose one end of a flow is, where that is known: <c>PREFIX.type</c>, <c>PREFIX.name</c>, <c>PREFIX.namespace</c>, <c>PREFIX.node.name</c>.</summary>
+    /// <param name="writer">What takes them.</param>
+    /// <param name="owner">Whose it is.</param>
+    /// <param name="prefix"><see cref="AttributeNames.Source"/> or <see cref="AttributeNames.Destination"/>.</param>
+    public static void Write(this IEventFieldWriter writer, PeerIdentity? owner, string prefix)
+    {
+        ArgumentNullException.ThrowIfNull(writer);
+        if (owner is null) return;
+        writer.Write($"{prefix}.type", owner.KindName);
+        if (owner.Name.Length > 0) writer.Write($"{prefix}.name", owner.Name);
+        if (owner.Namespace.Length > 0) writer.Write($"{prefix}.namespace", owner.Namespace);
+        writer.WriteIfAny($"{prefix}.node.name", owner.Node);
+    }
+
     /// <summary>A text, where there is one.</summary>
     public static void WriteIfAny(this IEventFieldWriter writer, string name, string? value)
     {

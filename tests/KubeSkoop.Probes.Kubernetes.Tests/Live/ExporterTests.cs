@@ -9,8 +9,6 @@ namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
 [Collection(LiveGroup.Name)]
 public sealed class ExporterTests(ITestOutputHelper output)
 {
-    private static readonly string Exporter = Path.Combine(AppContext.BaseDirectory, "../../../../../samples/KubeSkoop.Exporter/bin", Repository.Configuration, "net10.0/KubeSkoop.Exporter.dll");
-
     [LiveFact(Needs.Containerd | Needs.Sources, "stat")]
     public async Task Pods_shows_them_and_samples_name_them()
     {
@@ -19,12 +17,12 @@ public sealed class ExporterTests(ITestOutputHelper output)
         (string id, int pid) = await node.RunContainerAsync(web, "main", "sleep 600");
         LivePod agent = await node.RunPodAsync("agent", "kube-system", hostNetwork: true);
 
-        string table = await RunAsync(node, "pods");
+        string table = await ExporterRun.OutputAsync(node, "pods");
         output.WriteLine(table);
         Assert.Matches($@"(?m)^shop/web-0 +\d+ +{web.ProcessId} {pid} +10\.88\.\d+\.\d+[ fd8:0-9a-f]* +main +runtime +\d+s +-$", table);
         Assert.Matches($@"(?m)^kube-system/agent +host +{agent.ProcessId} +- +- +runtime +\d+s +-$", table);
 
-        using JsonDocument json = JsonDocument.Parse(await RunAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:PodLabels:0=app"));
+        using JsonDocument json = JsonDocument.Parse(await ExporterRun.OutputAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:PodLabels:0=app"));
         Assert.Equal((node.Socket, JsonValueKind.Null), (json.RootElement.GetProperty("endpoint").GetString(), json.RootElement.GetProperty("stale_since").ValueKind));
         JsonElement[] pods = [.. json.RootElement.GetProperty("pods").EnumerateArray()];
         Assert.Equal(["agent", "web-0"], pods.Select(static p => p.GetProperty("name").GetString()));
@@ -35,12 +33,12 @@ public sealed class ExporterTests(ITestOutputHelper output)
         Assert.Equal((id, "main", true), (pods[1].GetProperty("containers")[0].GetProperty("id").GetString(), pods[1].GetProperty("containers")[0].GetProperty("name").GetString(), pods[1].GetProperty("containers")[0].GetProperty("running").GetBoolean()));
         Assert.Equal("we\"b\n\U0001F600", pods[1].GetProperty("attributes").GetProperty("k8s.pod.label.app").GetString());
 
-        using JsonDocument sample = JsonDocument.Parse(await RunAsync(node, "sample", "tcp", "--json", "--netns", inode.ToString(CultureInfo.InvariantCulture)));
+        using JsonDocument sample = JsonDocument.Parse(await ExporterRun.OutputAsync(node, "sample", "tcp", "--json", "--netns", inode.ToString(CultureInfo.InvariantCulture)));
         JsonElement row = Assert.Single(sample.RootElement.GetProperty("rows").EnumerateArray());
         Assert.Equal(("shop", "web-0"), (row.GetProperty("namespace").GetString(), row.GetProperty("pod").GetString()));
 
         // Without the runtime the cgroups still tell the uid.
-        using JsonDocument alone = JsonDocument.Parse(await RunAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"));
+        using JsonDocument alone = JsonDocument.Parse(await ExporterRun.OutputAsync(node, "pods", "--json", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"));
         JsonElement[] uids = [.. alone.RootElement.GetProperty("pods").EnumerateArray().Where(p => p.GetProperty("uid").GetString() == web.Uid)];
         Assert.Equal((JsonValueKind.Null, "cgroup", inode), (uids.Single().GetProperty("name").ValueKind, uids[0].GetProperty("source").GetString(), uids[0].GetProperty("netns").GetUInt32()));
     }
@@ -50,10 +48,10 @@ public sealed class ExporterTests(ITestOutputHelper output)
     {
         await using ContainerdNode node = await ContainerdNode.StartNewAsync(inHostNetwork: true);
         LivePod agent = await node.RunPodAsync("agent", "kube-system", hostNetwork: true);
-        using Process serving = Start(node, "serve", "--port", "0", "--enable", "fd,tcpreset");
+        using Process serving = ExporterRun.Start(node, "serve", "--port", "0", "--enable", "fd,tcpreset");
         try
         {
-            string address = await AddressOfAsync(serving);
+            string address = await ExporterRun.AddressOfAsync(serving);
             using var client = new HttpClient { BaseAddress = new Uri(address) };
             using var reader = new StreamReader(await client.GetStreamAsync(new Uri("/events?probe=tcpreset", UriKind.Relative)));
             // Connects to a port that nobody listens on, over loopback: the kernel resets it.
@@ -79,7 +77,7 @@ public sealed class ExporterTests(ITestOutputHelper output)
         }
         finally
         {
-            await EndAsync(serving);
+            await ExporterRun.EndAsync(serving);
         }
     }
 
@@ -88,11 +86,11 @@ public sealed class ExporterTests(ITestOutputHelper output)
     {
         const int count = 110;
         await using ContainerdNode node = await ContainerdNode.StartNewAsync();
-        using Process serving = Start(node, "serve", "--port", "0", "--enable", "sock");
-        using Process without = Command.Start("dotnet", [Exporter, "serve", "--port", "0", "--enable", "sock", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"]);
+        using Process serving = ExporterRun.Start(node, "serve", "--port", "0", "--enable", "sock");
+        using Process without = Command.Start("dotnet", [ExporterRun.Exporter, "serve", "--port", "0", "--enable", "sock", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"]);
         try
         {
-            string address = await AddressOfAsync(serving);
+            string address = await ExporterRun.AddressOfAsync(serving);
             var made = new System.Collections.Concurrent.ConcurrentBag<LivePod>();
             await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (i, _) => made.Add(await node.RunPodAsync(string.Create(CultureInfo.InvariantCulture, $"pod-{i}"))));
             using var client = new HttpClient { BaseAddress = new Uri(address) };
@@ -107,7 +105,7 @@ public sealed class ExporterTests(ITestOutputHelper output)
                 string inode = (await Command.OutputAsync("stat", "-L", "-c", "%i", pod.NetnsPath!)).Trim();
                 Assert.Contains($"k8s_namespace_name=\"shop\",k8s_pod_name=\"{pod.Name}\",network_namespace_inode=\"{inode}\"", metrics, StringComparison.Ordinal);
             }
-            await AddressOfAsync(without);
+            await ExporterRun.AddressOfAsync(without);
             await Task.Delay(TimeSpan.FromSeconds(5)); // what starting costs is not meant
             TimeSpan before = Cpu(serving), beforeWithout = Cpu(without), wait = TimeSpan.FromSeconds(15);
             await Task.Delay(wait);
@@ -116,8 +114,8 @@ public sealed class ExporterTests(ITestOutputHelper output)
         }
         finally
         {
-            await EndAsync(serving);
-            await EndAsync(without);
+            await ExporterRun.EndAsync(serving);
+            await ExporterRun.EndAsync(without);
         }
 
         static TimeSpan Cpu(Process process)
@@ -125,32 +123,5 @@ public sealed class ExporterTests(ITestOutputHelper output)
             process.Refresh();
             return process.TotalProcessorTime;
         }
-    }
-
-    private static Task<string> RunAsync(ContainerdNode node, params string[] arguments) =>
-        Command.OutputAsync("dotnet", [Exporter, .. arguments, .. (arguments.Contains("KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none") ? Array.Empty<string>() : Setting(node))]);
-
-    private static Process Start(ContainerdNode node, params string[] arguments) => Command.Start("dotnet", [Exporter, .. arguments, .. Setting(node)]);
-
-    private static string[] Setting(ContainerdNode node) => ["--set", $"KubeSkoop:Probes:Kubernetes:RuntimeEndpoint={node.Socket}"];
-
-    private static async Task EndAsync(Process serving)
-    {
-        serving.Kill();
-        await serving.WaitForExitAsync();
-        Command.Close(serving);
-    }
-
-    private static async Task<string> AddressOfAsync(Process serving)
-    {
-        _ = serving.StandardOutput.ReadToEndAsync();
-        while (await serving.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(20)) is { } line)
-        {
-            int at = line.IndexOf("http://", StringComparison.Ordinal);
-            if (at < 0) continue;
-            _ = serving.StandardError.ReadToEndAsync();
-            return line[at..line.IndexOf("/metrics", at, StringComparison.Ordinal)];
-        }
-        throw new InvalidOperationException("The exporter did not say where it listens.");
     }
 }

@@ -23,6 +23,40 @@ public sealed class EndpointTests
     });
 
     [Fact]
+    public void Addresses_are_equal_by_their_number_whatever_the_port() => Gen.Select(Addresses, Addresses, Gen.UShort).Sample(static (one, other, port) =>
+        new Endpoint(one, 0).AddressValue == new Endpoint(one, port).AddressValue
+        && (new Endpoint(one, port).AddressValue == new Endpoint(other, port).AddressValue) == new Endpoint(one, port).Address.Equals(new Endpoint(other, port).Address)
+        && (one.Length != 4 || new Endpoint(one, 0).AddressValue == new Endpoint(new IPAddress(one).MapToIPv6().GetAddressBytes(), 0).AddressValue));
+
+    [Theory]
+    [InlineData("127.0.0.1", true, true)]
+    [InlineData("127.255.255.255", true, true)]
+    [InlineData("::ffff:127.0.0.1", true, true)]
+    [InlineData("::1", true, true)]
+    [InlineData("::", false, true)]
+    [InlineData("0.0.0.0", false, true)]
+    [InlineData("0.1.2.3", false, true)]
+    [InlineData("169.254.0.1", false, true)]
+    [InlineData("224.0.0.1", false, true)]
+    [InlineData("239.255.255.255", false, true)]
+    [InlineData("255.255.255.255", false, true)]
+    [InlineData("fe80::1", false, true)]
+    [InlineData("febf::1", false, true)]
+    [InlineData("ff02::1", false, true)]
+    [InlineData("126.0.0.1", false, false)]
+    [InlineData("128.0.0.1", false, false)]
+    [InlineData("223.255.255.255", false, false)]
+    [InlineData("169.253.0.1", false, false)]
+    [InlineData("10.0.0.1", false, false)]
+    [InlineData("::2", false, false)]
+    [InlineData("fec0::1", false, false)]
+    [InlineData("fd00::1", false, false)]
+    [InlineData("7f00::1", false, false)]
+    [InlineData("2001:db8::1", false, false)]
+    public void Some_addresses_are_nobodys_in_particular(string address, bool isLoopback, bool isOfNobody) =>
+        Assert.Equal((isLoopback, isOfNobody), (Make(address, 80).IsLoopback, Make(address, 80).IsOfNobody));
+
+    [Fact]
     public void An_address_of_another_length_is_refused() => Gen.Int[0, 40].Where(static n => n is not (4 or 16)).Sample(static length =>
         Assert.Throws<ArgumentException>(() => new Endpoint(new byte[length], 1)).Message.StartsWith("An address has 4 or 16 bytes.", StringComparison.Ordinal));
 
