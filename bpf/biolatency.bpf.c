@@ -183,13 +183,18 @@ static __always_inline bool is_in_flush_sequence(const struct request *rq)
 	return rq->rq_flags & flag && (rq->cmd_flags & REQ_OP_MASK) != REQ_OP_FLUSH;
 }
 
-static __always_inline __u64 cgroup_of(const struct request *rq)
+static __always_inline void note_cgroup(struct biolatency_event *event, const struct request *rq)
 {
 	const struct bio *bio = BPF_CORE_READ(rq, bio);
+	const struct cgroup *cgroup;
 
+	event->head.cgroup = 0;
+	event->own_hierarchy = 0;
 	if (!bio || !bpf_core_field_exists(bio->bi_blkg))
-		return 0;
-	return BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup, kn, id);
+		return;
+	cgroup = BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup);
+	event->head.cgroup = BPF_CORE_READ(cgroup, kn, id);
+	event->own_hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id) != 0;
 }
 
 // A process waits for what it reads, and for what it writes synchronously. The kernel's own threads work for others.
@@ -219,7 +224,7 @@ static __always_inline void tell(const struct request *rq, const struct biolaten
 	event->bytes = bytes;
 	event->status = status;
 	event->operation = key->operation;
-	event->head.cgroup = cgroup_of(rq);
+	note_cgroup(event, rq);
 	if (request)
 		note_process(&event->head, rq, request);
 	__builtin_memcpy(event->disk, key->disk, sizeof(event->disk));

@@ -52,7 +52,8 @@ struct biolatency_event {
 	__s32 status;		// 0: done; negative: an errno, before 5.16; else a blk_status_t
 	__u8 operation;
 	__u8 issued;		// whether queue_ns is known
-	__u8 pad[6];
+	__u8 own_hierarchy;	// of version 1: the cgroup's number is none of version 2
+	__u8 pad[5];
 	char disk[BIOLATENCY_DISK];
 };
 KS_RECORD(biolatency_event);

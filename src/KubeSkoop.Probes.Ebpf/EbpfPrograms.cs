@@ -13,7 +13,6 @@ public sealed class EbpfPrograms
 {
     private readonly Lock _indexGate = new();
     private readonly Dictionary<uint, NetworkNamespace> _index = [];
-    private readonly IPodResolver _pods;
     private IReadOnlyList<NetworkNamespace>? _indexed;
     private long _lastLook;
 
@@ -22,7 +21,7 @@ public sealed class EbpfPrograms
     {
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
-        _pods = pods ?? NoPodResolver.Instance;
+        Pods = pods ?? NoPodResolver.Instance;
         Options = options?.Value ?? new EbpfOptions();
         Node = sdk?.Value.ResolvedNodeName;
         Alive = new AliveNamespaces(this);
@@ -30,6 +29,9 @@ public sealed class EbpfPrograms
 
     /// <summary>The namespaces of this machine.</summary>
     public INetworkNamespaceSource Namespaces { get; }
+
+    /// <summary>Who names pods and addresses.</summary>
+    internal IPodResolver Pods { get; }
 
     internal EbpfOptions Options { get; }
 
@@ -44,14 +46,21 @@ public sealed class EbpfPrograms
     /// <summary>The namespace with this inode number. One that was just born is looked for, at most ten times a second.</summary>
     internal NetworkNamespace? Find(uint inode) => Find(inode, long.MaxValue, out _);
 
+    /// <summary>Where a record comes from.</summary>
+    internal EventOrigin OriginOf(in RawEvent head, DateTimeOffset time)
+    {
+        NetworkNamespace? ns = Find(in head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
+        return new EventOrigin(head, time, ns, pod, later, Pods, Node);
+    }
+
     /// <summary>The namespace an event is about, and the pod; where the pod has no name yet, whom to ask later.</summary>
-    internal NetworkNamespace? Find(in RawEvent head, DateTimeOffset at, out PodIdentity? pod, out Func<PodIdentity?>? later)
+    private NetworkNamespace? Find(in RawEvent head, DateTimeOffset at, out PodIdentity? pod, out Func<PodIdentity?>? later)
     {
         long now = Stopwatch.GetTimestamp();
         NetworkNamespace? ns = Find(head.NetworkNamespace, now, out bool looked);
         pod = ns is not null ? PodOf(ns, head.Cgroup) : PodOfMissing(null, looked, head.NetworkNamespace, head.Cgroup, at);
         later = null;
-        if (pod is { IsNamed: true } || _pods is NoPodResolver || (head.NetworkNamespace == 0 && head.Cgroup == 0)) return ns;
+        if (pod is { IsNamed: true } || Pods is NoPodResolver || (head.NetworkNamespace == 0 && head.Cgroup == 0)) return ns;
         if (ns is { IsHost: true } && pod is null) return ns; // no pod's, and it will be none's
         later = Later(ns, head.NetworkNamespace, head.Cgroup, at, now);
         return ns;
@@ -67,8 +76,8 @@ public sealed class EbpfPrograms
     private PodIdentity? PodOf(NetworkNamespace ns, ulong cgroup)
     {
         PodIdentity? pod = ns.Pod;
-        if (pod is not { IsNamed: true } && !ns.IsHost) pod = _pods.Resolve(ns) ?? pod; // known since the source has asked
-        if (pod is not { IsNamed: true } && cgroup != 0) pod = _pods.ResolveCgroup(cgroup) ?? pod; // pods in the host's network
+        if (pod is not { IsNamed: true } && !ns.IsHost) pod = Pods.Resolve(ns) ?? pod; // known since the source has asked
+        if (pod is not { IsNamed: true } && cgroup != 0) pod = Pods.ResolveCgroup(cgroup) ?? pod; // pods in the host's network
         return pod;
     }
 
@@ -78,10 +87,10 @@ public sealed class EbpfPrograms
     /// </summary>
     private PodIdentity? PodOfMissing(NetworkNamespace? found, bool looked, uint inode, ulong cgroup, DateTimeOffset at)
     {
-        if (cgroup != 0 && _pods.ResolveCgroup(cgroup) is { } owner) return owner;
+        if (cgroup != 0 && Pods.ResolveCgroup(cgroup) is { } owner) return owner;
         if (!looked) return null;
-        PodIdentity? then = _pods.ResolveNamespace(inode, at);
-        PodIdentity? now = found is null ? null : found.Pod ?? _pods.Resolve(found);
+        PodIdentity? then = Pods.ResolveNamespace(inode, at);
+        PodIdentity? now = found is null ? null : found.Pod ?? Pods.Resolve(found);
         // One that the runtime has not told of yet is no part of its answer.
         if (now is { IsNamed: false } && now.Uid != then?.Uid) return then is null ? now : null;
         return then;

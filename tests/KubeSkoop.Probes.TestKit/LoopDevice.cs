@@ -124,6 +124,9 @@ public sealed class IoCgroup : IDisposable
     public static string? Root { get; } = Directory.Exists("/sys/fs/cgroup/blkio") ? "/sys/fs/cgroup/blkio"
         : File.Exists("/sys/fs/cgroup/cgroup.controllers") && File.ReadAllText("/sys/fs/cgroup/cgroup.controllers").Split(' ', '\n').Contains("io") ? "/sys/fs/cgroup" : null;
 
+    /// <summary>Whether that is the hierarchy of version 2.</summary>
+    public static bool IsUnified => Root == "/sys/fs/cgroup";
+
     /// <summary>The group's number.</summary>
     public ulong Id { get; private init; }
 

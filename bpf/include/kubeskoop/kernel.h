@@ -119,8 +119,13 @@ struct kernfs_node {
 	__u64 id;
 } __core;
 
+struct cgroup_root {
+	int hierarchy_id;	// 0: of version 2
+} __core;
+
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 } __core;
 
 struct css_set {

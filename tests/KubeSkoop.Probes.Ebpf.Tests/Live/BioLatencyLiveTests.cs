@@ -119,7 +119,7 @@ public sealed class BioLatencyLiveTests
     {
         await using var stack = await SlowDisk.CreateAsync();
         await stack.Disk.UseDirectIoAsync();
-        await using var bench = new EbpfBench();
+        await using var bench = new EbpfBench(pods: new KnownAddresses { PodOfCgroups = new PodIdentity("shop", "writer"), Container = "main" });
         BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { Threshold = TimeSpan.Zero })));
         using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == stack.Disk.Name);
         using var below = new Heard<BioLatencyEvent>(probe, e => e.Disk == stack.Below.Name && e.Bytes == 16384);
@@ -132,6 +132,9 @@ public sealed class BioLatencyLiveTests
         // The loop device's worker writes it to the file, which is on a disk again.
         await Eventually.TrueAsync(() => below.Take().Count > 0, "the request to the disk below");
         Assert.All(below.Take(), e => Assert.Equal((cgroup.Id, null, null), (e.CgroupId, e.ProcessId, e.Command)));
+        // A hierarchy of version 1 has numbers of its own; in that of version 2 they are other groups'.
+        (PodIdentity?, string?) owner = IoCgroup.IsUnified ? (new PodIdentity("shop", "writer"), "main") : (null, null);
+        Assert.All(below.Take().Append(asked), e => Assert.Equal(owner, (e.Pod, e.Container)));
     }
 
     [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]

@@ -7,15 +7,18 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>BPF probes on this machine's real namespaces, and what they say of one of them.</summary>
 internal sealed class EbpfBench : IAsyncDisposable
 {
+    /// <summary>What the probes take this node to be called.</summary>
+    internal const string Node = "here";
+
     private readonly ProcNamespaceSource _source = new();
     private readonly IDisposable _lease;
     private readonly List<Probe> _probes = [];
 
-    internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null)
+    internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null, IPodResolver? pods = null)
     {
         options ??= new EbpfOptions();
         options.Hook ??= Environment.GetEnvironmentVariable("KUBESKOOP_HOOK"); // from ./test.sh --kernels, which has each way taken somewhere
-        Programs = new EbpfPrograms(_source, Options.Create(options)) { Overhead = overhead ?? new OverheadMeter() };
+        Programs = new EbpfPrograms(_source, Options.Create(options), Options.Create(new ProbesOptions { NodeName = Node }), pods) { Overhead = overhead ?? new OverheadMeter() };
         _lease = _source.Acquire();
     }
 

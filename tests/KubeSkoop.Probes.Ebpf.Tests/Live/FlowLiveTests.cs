@@ -313,6 +313,86 @@ public sealed class FlowLiveTests
         Assert.True(File.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{mounted.DangerousGetHandle()}/cgroup.procs")));
     }
 
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Rows_say_whose_both_ends_are_and_nothing_counts_for_another()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            var pods = new KnownAddresses();
+            await using var bench = new EbpfBench(pods: pods);
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            NetworkNamespace ns = bench.Of(left);
+            ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "client") });
+            using Socket client = await left.BindUdpAsync(new IPEndPoint(IPAddress.Parse("10.99.0.1"), 0));
+            using Socket server = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse("10.99.0.2"), 4711));
+            byte[] buffer = new byte[100];
+            Send();
+            Send();
+            server.SendTo(buffer, client.LocalEndPoint!);
+            client.Receive(buffer);
+
+            Assert.Equal("pod shop/client here > unknown - -: 2", Row("transmit"));
+            Assert.Equal("unknown - - > pod shop/client here: 1", Row("receive"));
+            pods.Set("10.99.0.2", new PeerIdentity(PeerKind.Pod, "server", "shop", "there")); // known now: they were his all the time
+            Assert.Equal("pod shop/client here > pod shop/server there: 2", Row("transmit"));
+            Assert.Equal("pod shop/server there > pod shop/client here: 1", Row("receive"));
+            pods.Set("10.99.0.2", null); // it has ended, and nobody else has the address
+            Assert.Equal("pod shop/client here > pod shop/server there: 2", Row("transmit"));
+            ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "client-1") });
+            Assert.Equal("pod shop/client-1 here > pod shop/server there: 2", Row("transmit"));
+            ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "client") });
+
+            pods.Set("10.99.0.2", new PeerIdentity(PeerKind.Pod, "heir", "shop", "there"));
+            Assert.Null(Row("transmit")); // what was counted is not his
+            Send();
+            Assert.Equal("pod shop/client here > pod shop/heir there: 1", Row("transmit"));
+            FlowRecord totals = Totals(probe, left);
+            await Task.Delay(AfterRun);
+            probe.Sample();
+            totals = Totals(probe, left);
+            Assert.Equal((2ul, 3ul), (totals.EndedRows.Value, totals.EndedPackets.Value)); // nothing is lost
+
+            void Send()
+            {
+                client.SendTo(buffer, server.LocalEndPoint!);
+                Assert.Equal(100, server.Receive(buffer));
+            }
+
+            string? Row(string direction)
+            {
+                foreach (SampleRow<FlowRecord> row in probe.Sample().Rows.ToArray())
+                {
+                    if (row.Namespace?.Inode != left.Inode || !row.Value.Packets.HasValue) continue;
+                    var attributes = row.Subject.Attributes.ToArray().ToDictionary(static a => a.Name, static a => a.Value);
+                    if (attributes["network.io.direction"] != direction || attributes["network.transport"] != "udp") continue; // the kernel looks for routers
+                    return string.Create(CultureInfo.InvariantCulture, $"{End("src")} > {End("dst")}: {row.Value.Packets.Value}");
+
+                    string End(string which) => $"{attributes[$"k8s.{which}.type"]} {attributes.GetValueOrDefault($"k8s.{which}.namespace")}{(attributes.TryGetValue($"k8s.{which}.name", out string? name) ? "/" + name : "-")} {attributes.GetValueOrDefault($"k8s.{which}.node.name", "-")}";
+                }
+                return null;
+            }
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Without_anybody_who_knows_addresses_rows_do_not_speak_of_owners()
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            using Socket client = await left.BindUdpAsync(new IPEndPoint(IPAddress.Parse("10.99.0.1"), 0));
+            client.SendTo(new byte[10], new IPEndPoint(IPAddress.Parse("10.99.0.2"), 4711));
+            bench.Programs.Namespaces.Refresh();
+            SampleRow<FlowRecord> row = probe.Sample().Rows.ToArray().First(r => r.Namespace?.Inode == left.Inode && r.Value.Packets.HasValue);
+            Assert.DoesNotContain(row.Subject.Attributes.ToArray(), static a => a.Name.StartsWith("k8s.", StringComparison.Ordinal));
+        }
+    }
+
     private static Dictionary<string, (ulong Packets, ulong Bytes)> Rows(EbpfBench bench, FlowProbe probe, TestNamespace ns)
     {
         bench.Programs.Namespaces.Refresh();

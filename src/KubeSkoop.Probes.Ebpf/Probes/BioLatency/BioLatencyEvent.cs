@@ -126,10 +126,11 @@ internal struct RawBioLatency
     internal int Status;
     internal byte Operation;
     internal byte Issued;
+    internal byte OwnHierarchy;
     internal DiskPadding _pad;
     internal DiskName Disk;
 
-    [InlineArray(6)]
+    [InlineArray(5)]
     internal struct DiskPadding
     {
         private byte _first;

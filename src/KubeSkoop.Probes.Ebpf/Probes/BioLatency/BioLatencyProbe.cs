@@ -108,13 +108,14 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
     private protected override BioLatencyEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawBioLatency raw) || raw.Operation > (byte)BioLatencyOperation.Other) return null;
+        DateTimeOffset time = TimeOf(raw.Head.Time);
+        RawEvent head = raw.Head;
+        if (raw.OwnHierarchy != 0) head.Cgroup = 0; // in the hierarchy that pods are known by, the number is another's
         return new BioLatencyEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
-            Node = Programs.Node,
-            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
-            Command = raw.Head.CommandText(),
+            Timestamp = time,
+            Origin = Programs.OriginOf(in head, time),
             CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
             Disk = RawEvent.Text(raw.Disk),
             Operation = (BioLatencyOperation)raw.Operation,

@@ -65,6 +65,14 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
             new(DirectionAttribute, "transmit or receive, as the namespace's sockets see it"),
             new(SourcePortAttribute, "the source port, with Ports"),
             new(DestinationPortAttribute, "the destination port, with Ports"),
+            new(AttributeNames.Source + ".type", "whose the source address is: pod, node, service, outside (none of the cluster's), unknown; only with AddKubernetes, as the seven that follow"),
+            new(AttributeNames.Source + ".name", "the name of that pod, node or service"),
+            new(AttributeNames.Source + ".namespace", "the Kubernetes namespace of that pod or service"),
+            new(AttributeNames.Source + ".node.name", "the node of that pod, or that node"),
+            new(AttributeNames.Destination + ".type", "whose the destination address is"),
+            new(AttributeNames.Destination + ".name", "the name of that pod, node or service"),
+            new(AttributeNames.Destination + ".namespace", "the Kubernetes namespace of that pod or service"),
+            new(AttributeNames.Destination + ".node.name", "the node of that pod, or that node"),
         ],
         Metrics = FlowRecord.Metrics.Describe(),
         Options =
@@ -81,7 +89,8 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
             "Not seen: what is only forwarded, what the kernel drops before a socket has it, what it takes without a socket (echo requests, segments of connections in TIME_WAIT or of none), and the outside of tunnels. A packet for several sockets counts for each.",
             "A row without traffic for IdleTimeout ends: it vanishes, and what it had counted is in ended_packets and ended_bytes with the sample after. The same pair that speaks again later begins at 0.",
             "The rows 'other' are traffic for which there was no row. They stay when there is room again: packets and bytes never count in two rows.",
-            "Addresses are as the packets have them. The pod is that of the namespace; who the other side is, is not said.",
+            "Addresses are as the packets have them. The pod is that of the namespace. Whose the other side's address is, the runtime says of this node's pods, the Kubernetes API of the rest (docs/pods.md). Behind a service's own address is one of its pods; which, only the other side's rows say.",
+            "A row that was counted before its other side's name was known goes on under that name. When the address has become another's, the row ends, and another begins at 0.",
         ],
     };
 

@@ -13,6 +13,7 @@ namespace KubeSkoop.Probes.Ebpf;
 internal sealed unsafe class FlowTable : IDisposable
 {
     private const string Other = "other";
+    private const string Unknown = "unknown";
     private const int Directions = 2; // FLOW_DIRECTIONS, bpf/flow.h
     private const int Transmit = 1;
     private static readonly TimeSpan LongestRun = TimeSpan.FromSeconds(1); // of a program, by far
@@ -33,6 +34,7 @@ internal sealed unsafe class FlowTable : IDisposable
     private readonly int _flows;
     private readonly int _free;
     private readonly int _otherMap;
+    private readonly bool _namesOwners;
     private IReadOnlyList<NetworkNamespace>? _snapshot;
     private Amount _ended;
     private ulong _endedRows;
@@ -40,6 +42,7 @@ internal sealed unsafe class FlowTable : IDisposable
     internal FlowTable(BpfObject loaded, EbpfPrograms programs, TimeProvider clock)
     {
         _programs = programs;
+        _namesOwners = programs.Pods is not NoPodResolver;
         _clock = clock;
         _fates = new NamespaceFates(programs.Alive);
         _judge = static (_, table) => table.Judge();
@@ -67,6 +70,7 @@ internal sealed unsafe class FlowTable : IDisposable
     {
         Follow();
         long now = _clock.GetTimestamp();
+        DateTimeOffset time = _clock.GetUtcNow();
         foreach (Owner owner in _owners.Values) owner.HasOther = false;
         // First: what is counted after the look at the kernel's list may be for a namespace that was not in it.
         ReadOthers();
@@ -74,7 +78,7 @@ internal sealed unsafe class FlowTable : IDisposable
             if (_places[i].State == PlaceState.Free && Volatile.Read(ref _rows[i].Used) != 0) Open(i, now);
         _programs.Alive.Read(this, _judge);
         for (int i = 0; i < _places.Length; i++)
-            if (_places[i].State != PlaceState.Free) Visit(batch, i, now, idleTimeout);
+            if (_places[i].State != PlaceState.Free) Visit(batch, i, now, time, idleTimeout);
         foreach (Owner owner in _owners.Values)
             if (owner.Fate == NamespaceFate.Take) Add(batch, owner);
         for (int i = _gone.Count - 1; i >= 0; i--)
@@ -144,10 +148,10 @@ internal sealed unsafe class FlowTable : IDisposable
         Owner owner = OwnerOf(key.Namespace);
         owner.Places++;
         owner.Open++;
-        _places[i] = new Place { State = PlaceState.Open, Owner = owner, Key = key, Since = now };
+        _places[i] = new Place { State = PlaceState.Open, Owner = owner, Key = key, Since = now, Remote = key.Flow.ToTuple()?.Destination ?? default };
     }
 
-    private void Visit(SampleBatch<FlowRecord> batch, int i, long now, TimeSpan idleTimeout)
+    private void Visit(SampleBatch<FlowRecord> batch, int i, long now, DateTimeOffset time, TimeSpan idleTimeout)
     {
         ref Place place = ref _places[i];
         Owner owner = place.Owner!;
@@ -170,7 +174,8 @@ internal sealed unsafe class FlowTable : IDisposable
         switch (owner.Fate)
         {
             case NamespaceFate.Take:
-                Add(batch, place.Subject ??= SubjectOf(owner.Namespace!, in place.Key), amount);
+                if (TryName(ref place, owner.Namespace!, time)) Add(batch, place.Subject!, amount);
+                else Close(ref place, now);
                 break;
             case NamespaceFate.Drop or NamespaceFate.Node:
                 Close(ref place, now);
@@ -280,20 +285,67 @@ internal sealed unsafe class FlowTable : IDisposable
         }
     }
 
-    private static SampleSubject SubjectOf(NetworkNamespace ns, in RawFlowKey key)
+    /// <summary>
+    /// Sees to it that the row names both ends as they are known now. Not, if the other end's address is somebody else's now:
+    /// what was counted until then is not his.
+    /// </summary>
+    private bool TryName(ref Place place, NetworkNamespace ns, DateTimeOffset time)
+    {
+        if (!_namesOwners)
+        {
+            place.Subject ??= SubjectOf(ns, in place.Key, null);
+            return true;
+        }
+        PeerIdentity? remote = place.Remote.IsLoopback ? null : _programs.Pods.ResolveAddress(in place.Remote, time);
+        if (remote is not null && !ReferenceEquals(remote, place.RemoteOwner) && remote != place.RemoteOwner)
+        {
+            bool wasKnown = place.RemoteOwner is { Kind: not PeerKind.Outside };
+            if (wasKnown && remote.Kind != PeerKind.Outside) return false;
+            if (!wasKnown) (place.RemoteOwner, place.Subject) = (remote, null); // else it has ended: the last name stays
+        }
+        if (place.Subject is not null && place.Version == ns.Version) return true;
+        place.Version = ns.Version;
+        place.Subject = SubjectOf(ns, in place.Key, place.RemoteOwner);
+        return true;
+    }
+
+    private SampleSubject SubjectOf(NetworkNamespace ns, in RawFlowKey key, PeerIdentity? remoteOwner)
     {
         FlowTuple? tuple = key.Flow.ToTuple();
         bool sent = key.Direction == Transmit;
         Endpoint local = tuple?.Source ?? default, remote = tuple?.Destination ?? default;
         Endpoint source = sent ? local : remote, destination = sent ? remote : local;
-        var from = new SampleAttribute(FlowProbe.SourceAttribute, source.Address.ToString(), "src");
-        var to = new SampleAttribute(FlowProbe.DestinationAttribute, destination.Address.ToString(), "dst");
-        var transport = new SampleAttribute(AttributeNames.Transport, TransportOf(key.Flow.Protocol), "protocol");
-        SampleAttribute direction = DirectionOf(sent);
-        if (source.Port == 0 && destination.Port == 0) return new SampleSubject(ns, from, to, transport, direction);
-        return new SampleSubject(ns, from, to, transport, direction,
-            new SampleAttribute(FlowProbe.SourcePortAttribute, source.Port.ToString(CultureInfo.InvariantCulture), "sport"),
-            new SampleAttribute(FlowProbe.DestinationPortAttribute, destination.Port.ToString(CultureInfo.InvariantCulture), "dport"));
+        var attributes = new List<SampleAttribute>
+        {
+            new(FlowProbe.SourceAttribute, source.Address.ToString(), "src"),
+            new(FlowProbe.DestinationAttribute, destination.Address.ToString(), "dst"),
+            new(AttributeNames.Transport, TransportOf(key.Flow.Protocol), "protocol"),
+            DirectionOf(sent),
+        };
+        if (source.Port != 0 || destination.Port != 0)
+        {
+            attributes.Add(new SampleAttribute(FlowProbe.SourcePortAttribute, source.Port.ToString(CultureInfo.InvariantCulture), "sport"));
+            attributes.Add(new SampleAttribute(FlowProbe.DestinationPortAttribute, destination.Port.ToString(CultureInfo.InvariantCulture), "dport"));
+        }
+        if (_namesOwners)
+        {
+            // Only sockets count: what the host's have is the node's.
+            PeerIdentity? localOwner = PeerIdentity.Of(ns.Pod, _programs.Node)
+                ?? (ns.IsHost && _programs.Node is { } node ? new PeerIdentity(PeerKind.Node, node, Node: node) : _programs.Pods.ResolveAddress(in local, _clock.GetUtcNow()));
+            if (remote.IsLoopback) remoteOwner = localOwner;
+            AddOwner(attributes, AttributeNames.Source, "src", sent ? localOwner : remoteOwner);
+            AddOwner(attributes, AttributeNames.Destination, "dst", sent ? remoteOwner : localOwner);
+        }
+        return new SampleSubject(ns, [.. attributes]);
+    }
+
+    private static void AddOwner(List<SampleAttribute> attributes, string prefix, string upstream, PeerIdentity? owner)
+    {
+        attributes.Add(new SampleAttribute($"{prefix}.type", owner?.KindName ?? Unknown, $"{upstream}_type"));
+        if (owner is null || owner.Kind == PeerKind.Outside) return;
+        attributes.Add(new SampleAttribute($"{prefix}.name", owner.Name, owner.Kind == PeerKind.Pod ? $"{upstream}_pod" : null));
+        if (owner.Namespace.Length > 0) attributes.Add(new SampleAttribute($"{prefix}.namespace", owner.Namespace, $"{upstream}_namespace"));
+        if (owner.Node is { } node) attributes.Add(new SampleAttribute($"{prefix}.node.name", node, $"{upstream}_node"));
     }
 
     private static SampleSubject OtherSubject(NetworkNamespace? ns, int direction) =>
@@ -324,7 +376,10 @@ internal sealed unsafe class FlowTable : IDisposable
         internal PlaceState State;
         internal Owner? Owner;
         internal RawFlowKey Key;
+        internal Endpoint Remote;
+        internal PeerIdentity? RemoteOwner;
         internal SampleSubject? Subject;
+        internal int Version; // of the namespace, when the subject was made
         internal ulong Packets;
         internal long Since; // it last counted, or was closed
     }

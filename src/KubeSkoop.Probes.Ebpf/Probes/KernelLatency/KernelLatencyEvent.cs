@@ -90,7 +90,7 @@ public sealed record KernelLatencyEvent : EbpfEvent
             string where = Path switch { KernelLatencyPath.Receive => "received", KernelLatencyPath.Transmit => "sent", _ => "forwarded" };
             string stages = Stages is null ? "" : $" ({string.Join(", ", Stages.Entered().Select(static s => string.Create(CultureInfo.InvariantCulture, $"{s.Name} {s.Time.TotalMilliseconds:F1}")))})";
             string device = Device is null ? "" : $" on {Device}";
-            return string.Create(CultureInfo.InvariantCulture, $"{where}{device} after {Latency.TotalMilliseconds:F1} ms{stages}: {Flow?.ToString() ?? "-"}, {Bytes} bytes");
+            return string.Create(CultureInfo.InvariantCulture, $"{where}{device} after {Latency.TotalMilliseconds:F1} ms{stages}: {FlowText}, {Bytes} bytes");
         }
     }
 

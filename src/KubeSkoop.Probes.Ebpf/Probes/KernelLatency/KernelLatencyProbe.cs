@@ -168,18 +168,11 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     {
         if (!MemoryMarshal.TryRead(record, out RawKernelLatency raw) || raw.Path >= Paths) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         return new KernelLatencyEvent
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            Flow = raw.Head.Flow.ToTuple(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Path = (KernelLatencyPath)raw.Path,
             Latency = RawEvent.Duration(raw.LatencyNs),
             Stages = raw.Entered == 0 ? null : new KernelLatencyStages

@@ -147,14 +147,12 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
     private protected override NetSoftirqEvent? Understand(ReadOnlySpan<byte> record)
     {
         if (!MemoryMarshal.TryRead(record, out RawNetSoftirq raw) || raw.Kind >= Kinds || (NetSoftirqVector)raw.Vector is not (NetSoftirqVector.NetRx or NetSoftirqVector.NetTx)) return null;
+        DateTimeOffset time = TimeOf(raw.Head.Time);
         return new NetSoftirqEvent
         {
             Probe = About.Name,
-            Timestamp = TimeOf(raw.Head.Time),
-            Node = Programs.Node,
-            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
-            Command = raw.Head.CommandText(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Timestamp = time,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Kind = (NetSoftirqKind)raw.Kind,
             Vector = (NetSoftirqVector)raw.Vector,
             Cpu = (int)raw.Cpu,

@@ -53,7 +53,7 @@ public sealed record NetifTxLatencyEvent : EbpfEvent
                 NetifTxLatencyKind.Driver => $"in the call into the driver of {Device}",
                 _ => $"with the driver of {Device}",
             };
-            return string.Create(CultureInfo.InvariantCulture, $"{Latency.TotalMilliseconds:F1} ms {where}: {Flow?.ToString() ?? "-"}, {Bytes} bytes");
+            return string.Create(CultureInfo.InvariantCulture, $"{Latency.TotalMilliseconds:F1} ms {where}: {FlowText}, {Bytes} bytes");
         }
     }
 

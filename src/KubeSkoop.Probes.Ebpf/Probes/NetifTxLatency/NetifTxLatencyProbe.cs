@@ -136,19 +136,12 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
     {
         if (!MemoryMarshal.TryRead(record, out RawNetifTxLatency raw) || raw.Kind >= Kinds) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         var kind = (NetifTxLatencyKind)raw.Kind;
         return new NetifTxLatencyEvent
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            Flow = raw.Head.Flow.ToTuple(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Kind = kind,
             Latency = RawEvent.Duration(raw.LatencyNs),
             Device = RawEvent.Text(raw.Device),

@@ -34,10 +34,11 @@ public sealed record PacketLossEvent : EbpfEvent
 
     /// <inheritdoc />
     public override string Message =>
-        string.Create(CultureInfo.InvariantCulture, $"{(IsSent ? "outgoing" : "incoming")} packet dropped {OnItsWay?.ToString() ?? $"ethertype 0x{EtherType:x4}"}: {Reason ?? "no reason known"} at {Location ?? "?"} ({Part}){(Device is null ? "" : $", device {Device}")}, {Length} bytes");
+        string.Create(CultureInfo.InvariantCulture, $"{(IsSent ? "outgoing" : "incoming")} packet dropped {OnItsWay}: {Reason ?? "no reason known"} at {Location ?? "?"} ({Part}){(Device is null ? "" : $", device {Device}")}, {Length} bytes");
 
     // A person reads an arrow as the packet's way; the flow is in socket view.
-    private FlowTuple? OnItsWay => Flow is { } flow && !IsSent ? new FlowTuple(flow.Destination, flow.Source, flow.Protocol) : Flow;
+    private string OnItsWay => Flow is not { } flow ? string.Create(CultureInfo.InvariantCulture, $"ethertype 0x{EtherType:x4}")
+        : IsSent ? FlowText : TextOf(new FlowTuple(flow.Destination, flow.Source, flow.Protocol), DestinationOwner, Pod is { IsNamed: true } ? null : SourceOwner);
 
     /// <inheritdoc />
     public override void WriteFields(IEventFieldWriter writer)

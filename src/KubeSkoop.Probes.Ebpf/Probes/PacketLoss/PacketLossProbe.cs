@@ -136,7 +136,6 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         ReadOnlySpan<ulong> stack = MemoryMarshal.Cast<byte, ulong>(record[Marshal.SizeOf<RawPacketLoss>()..]);
         if (raw.Frames > stack.Length) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         KernelSymbol place = _symbols.Find(raw.Location);
         var functions = new string[raw.Frames];
         for (int i = 0; i < functions.Length; i++) functions[i] = _symbols.Find(stack[i]).ToString();
@@ -144,13 +143,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            Flow = raw.Head.Flow.ToTuple(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Reason = ReasonOf(raw.Reason),
             Location = place.Name is null ? null : place.ToString(),
             Part = KernelParts.Of(place.Name),

@@ -50,8 +50,8 @@ public sealed record SocketLatencyEvent : EbpfEvent
 
     /// <inheritdoc />
     public override string Message => Kind == SocketLatencyKind.Read
-        ? string.Create(CultureInfo.InvariantCulture, $"read {Milliseconds} ms late by {Command ?? "-"} ({ProcessId ?? 0}) on {Flow?.ToString() ?? "-"}: {Bytes} bytes, {Waiting} {(State is null ? "datagrams" : "bytes")} still unread")
-        : string.Create(CultureInfo.InvariantCulture, $"write sent after {Milliseconds} ms on {Flow?.ToString() ?? "-"}, held by {Words(Cause)}: {Bytes} bytes, {Waiting} still unsent");
+        ? string.Create(CultureInfo.InvariantCulture, $"read {Milliseconds} ms late by {Command ?? "-"} ({ProcessId ?? 0}) on {FlowText}: {Bytes} bytes, {Waiting} {(State is null ? "datagrams" : "bytes")} still unread")
+        : string.Create(CultureInfo.InvariantCulture, $"write sent after {Milliseconds} ms on {FlowText}, held by {Words(Cause)}: {Bytes} bytes, {Waiting} still unsent");
 
     private string Milliseconds => Latency.TotalMilliseconds.ToString("F1", CultureInfo.InvariantCulture);
 

@@ -124,21 +124,12 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
     {
         if (!MemoryMarshal.TryRead(record, out RawSocketLatency raw) || raw.Kind > (byte)SocketLatencyKind.Write || raw.Cause > (byte)SocketLatencyCause.CongestionWindow) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         var kind = (SocketLatencyKind)raw.Kind;
         return new SocketLatencyEvent
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            Flow = raw.Head.Flow.ToTuple(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
-            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
-            Command = raw.Head.CommandText(),
+            Origin = Programs.OriginOf(in raw.Head, time),
             Kind = kind,
             Latency = RawEvent.Duration(raw.LatencyNs),
             Bytes = raw.Bytes,

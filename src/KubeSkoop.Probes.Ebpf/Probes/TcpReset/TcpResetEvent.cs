@@ -33,7 +33,7 @@ public sealed record TcpResetEvent : EbpfEvent
 
     /// <inheritdoc />
     public override string Message =>
-        $"{(Kind == TcpResetKind.Received ? "reset received" : "reset sent")} {Flow?.ToString() ?? "-"}{(State == TcpState.None ? ", no socket" : $" in {State.KernelName()}")}{(Reason is null ? "" : $", {Reason}")}{(ProcessId is null ? "" : $", by {Command} ({ProcessId})")}";
+        $"{(Kind == TcpResetKind.Received ? "reset received" : "reset sent")} {FlowText}{(State == TcpState.None ? ", no socket" : $" in {State.KernelName()}")}{(Reason is null ? "" : $", {Reason}")}{(ProcessId is null ? "" : $", by {Command} ({ProcessId})")}";
 
     /// <inheritdoc />
     public override void WriteFields(IEventFieldWriter writer)

@@ -95,23 +95,14 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpReset raw) || raw.Kind > (byte)TcpResetKind.Received) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         return new TcpResetEvent
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Kind = (TcpResetKind)raw.Kind,
             State = (TcpState)raw.State,
             Reason = raw.HasReason == 0 ? null : _reasons.TryGetValue(raw.Reason, out string? name) ? name : raw.Reason.ToString(CultureInfo.InvariantCulture),
-            Flow = raw.Head.Flow.ToTuple(),
-            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
-            Command = raw.Head.CommandText(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
         };
     }
 }

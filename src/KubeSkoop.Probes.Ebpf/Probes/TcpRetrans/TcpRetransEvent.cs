@@ -68,7 +68,7 @@ public sealed record TcpRetransEvent : EbpfEvent
 
     /// <inheritdoc />
     public override string Message =>
-        string.Create(CultureInfo.InvariantCulture, $"{Words(Kind)} retransmission {Flow?.ToString() ?? "-"} in {State.KernelName()}, {Bytes} bytes in {Segments} segments{(Error is { } error ? $", failed with errno {error}" : "")}");
+        string.Create(CultureInfo.InvariantCulture, $"{Words(Kind)} retransmission {FlowText} in {State.KernelName()}, {Bytes} bytes in {Segments} segments{(Error is { } error ? $", failed with errno {error}" : "")}");
 
     /// <inheritdoc />
     public override void WriteFields(IEventFieldWriter writer)

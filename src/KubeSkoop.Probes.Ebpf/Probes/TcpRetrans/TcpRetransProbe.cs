@@ -77,18 +77,11 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
     {
         if (!MemoryMarshal.TryRead(record, out RawTcpRetrans raw) || raw.Kind > (byte)TcpRetransKind.TailLossProbe) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
-        NetworkNamespace? ns = Programs.Find(in raw.Head, time, out PodIdentity? pod, out Func<PodIdentity?>? later);
         return new TcpRetransEvent
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = ns,
-            Pod = pod,
-            PodLater = later,
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            Flow = raw.Head.Flow.ToTuple(),
-            CgroupId = raw.Head.Cgroup == 0 ? null : raw.Head.Cgroup,
+            Origin = Programs.OriginOf(in raw.Head, time),
             Kind = (TcpRetransKind)raw.Kind,
             State = (TcpState)raw.State,
             Congestion = (TcpCongestionState)raw.Congestion,

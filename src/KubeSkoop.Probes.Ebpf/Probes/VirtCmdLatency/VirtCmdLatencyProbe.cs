@@ -106,11 +106,7 @@ public sealed class VirtCmdLatencyProbe(EbpfPrograms programs, IOptions<VirtCmdL
         {
             Probe = About.Name,
             Timestamp = time,
-            Namespace = Programs.Find(in raw.Head, time, out _, out _),
-            Node = Programs.Node,
-            NetworkNamespaceInode = raw.Head.NetworkNamespace,
-            ProcessId = raw.Head.ProcessId == 0 ? null : (int)raw.Head.ProcessId,
-            Command = raw.Head.CommandText(),
+            Origin = Programs.OriginOf(in raw.Head, time),
             Latency = RawEvent.Duration(raw.LatencyNs),
             Device = raw.DeviceIndex == 0 ? null : RawEvent.Text(raw.Device),
             DeviceIndex = raw.DeviceIndex,

@@ -67,6 +67,23 @@ public sealed record ConntrackFlowEvent : ConntrackEvent
     /// <summary>The kernel's number of the entry.</summary>
     public uint? Id { get; init; }
 
+    /// <summary>Whose the source of <see cref="Original"/> is; <see langword="null"/> if that is not known. Asked for whenever it is read, as the owners that follow.</summary>
+    public PeerIdentity? SourceOwner => _owners.Of(Original.Source, Timestamp);
+
+    /// <summary>Whose the destination of <see cref="Original"/> is: of a service, if the address is translated.</summary>
+    public PeerIdentity? DestinationOwner => _owners.Of(Original.Destination, Timestamp);
+
+    /// <summary>Who answers: of a flow to a service, the pod behind it.</summary>
+    public PeerIdentity? ReplySourceOwner => Reply is { } reply ? _owners.Of(reply.Source, Timestamp) : null;
+
+    /// <summary>Who knows whose an address is.</summary>
+    internal IPodResolver? Pods
+    {
+        set => _owners = new Owners(value);
+    }
+
+    private Owners _owners;
+
     /// <inheritdoc />
     public override string Message =>
         $"flow {ConntrackWords.Of(Change)} {Original}{(TcpState is { } state ? $" {state}" : "")}{((Status & ConntrackStatus.SeenReply) == 0 ? ", unreplied" : "")}{(OriginalTraffic is { } there ? $", {there.Bytes} bytes there" : "")}{(ReplyTraffic is { } back ? $", {back.Bytes} back" : "")}";
@@ -77,7 +94,13 @@ public sealed record ConntrackFlowEvent : ConntrackEvent
         ArgumentNullException.ThrowIfNull(writer);
         writer.Write("change", ConntrackWords.Of(Change));
         writer.Write(Original);
-        if (Reply is { } reply) writer.Write(reply, "reply.");
+        writer.Write(SourceOwner, AttributeNames.Source);
+        writer.Write(DestinationOwner, AttributeNames.Destination);
+        if (Reply is { } reply)
+        {
+            writer.Write(reply, "reply.");
+            writer.Write(ReplySourceOwner, $"reply.{AttributeNames.Source}");
+        }
         if (Master is { } master) writer.Write(master, "master.");
         writer.Write("status", Status.ToString());
         if (TcpState is { } state) writer.Write("state", state.ToString());
@@ -92,6 +115,18 @@ public sealed record ConntrackFlowEvent : ConntrackEvent
         writer.WriteIfAny("mark", Mark);
         if (Zone != 0) writer.Write("zone", (long)Zone);
         writer.WriteIfAny("id", Id);
+    }
+
+    /// <summary>Equal to any other: whom to ask is no part of what an event says.</summary>
+    private readonly struct Owners(IPodResolver? pods) : IEquatable<Owners>
+    {
+        internal PeerIdentity? Of(Endpoint end, DateTimeOffset at) => pods?.ResolveAddress(in end, at);
+
+        public bool Equals(Owners other) => true;
+
+        public override bool Equals(object? obj) => obj is Owners;
+
+        public override int GetHashCode() => 0;
     }
 }
 

@@ -8,7 +8,7 @@ namespace KubeSkoop.Probes.Netlink;
 /// and flows as events.
 /// </summary>
 /// <remarks>Makes a stopped probe that shares its sockets with the other probes of the package.</remarks>
-public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOptions>? options = null, IOptions<ProbesOptions>? sdk = null, TimeProvider? clock = null)
+public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOptions>? options = null, IOptions<ProbesOptions>? sdk = null, TimeProvider? clock = null, IPodResolver? pods = null)
     : MetricEventProbe<ConntrackRecord, ConntrackEvent>(About, clock), IConfigurableProbe<ConntrackOptions>
 {
     private static readonly TimeSpan DumpTimeLimit = TimeSpan.FromSeconds(30);
@@ -247,6 +247,7 @@ public sealed class ConntrackProbe(NetlinkSockets sockets, IOptions<ConntrackOpt
     {
         if (!HasSubscribers) return;
         ConntrackEvent? e = ConntrackParser.Read(message, ns, Clock.GetUtcNow(), _node, out NetlinkFault fault);
+        if (e is ConntrackFlowEvent flow) flow.Pods = pods;
         if (e is not null) Publish(e);
         else if (fault != NetlinkFault.None) Interlocked.Increment(ref _malformedNotices);
     }
