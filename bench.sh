@@ -9,7 +9,7 @@ cd "$root"
 # shellcheck source=scripts/prerequisites.sh
 . scripts/prerequisites.sh
 
-names=(daily parsers scrape node-exporter conntrack qdisc tcpsummary ring overhead)
+names=(daily parsers scrape node-exporter conntrack qdisc tcpsummary ring overhead cluster)
 project=benchmarks/KubeSkoop.Probes.Benchmarks
 program=$root/$project/bin/Release/net10.0/KubeSkoop.Probes.Benchmarks.dll
 exporter=$root/samples/KubeSkoop.Exporter/bin/Release/net10.0/KubeSkoop.Exporter.dll
@@ -80,6 +80,10 @@ overhead)
 parsers)
 	build
 	"${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@"
+	;;
+cluster)
+	build
+	"${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" cluster --fixtures "$root/tests/Fixtures/kubernetes-api" "$@"
 	;;
 scrape)
 	build

@@ -11,6 +11,8 @@ switch (args)
 {
     case ["daily", .. var rest]:
         return DailyComparison.Run(new Arguments(rest));
+    case ["cluster", .. var rest]:
+        return ClusterComparison.Run(new Arguments(rest));
     case ["conntrack", .. var rest]:
         return ConntrackComparison.Run(new Arguments(rest));
     case ["ring", .. var rest]:

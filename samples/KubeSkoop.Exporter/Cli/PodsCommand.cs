@@ -24,25 +24,34 @@ internal static class PodsCommand
         if (json) WriteJson(host.Output, status, pods, now);
         else WriteTable(host, status, pods, now);
         if ((status.Problem ?? (status.LastAnswer is null ? "The container runtime has not answered yet." : null)) is { } problem) host.Errors.WriteLine(Metrics.SafeText.Clean(problem));
+        if ((status.Cluster?.Problem ?? (status.Cluster is { LastAnswer: null } ? "The Kubernetes API has not answered yet." : null)) is { } missing) host.Errors.WriteLine(Metrics.SafeText.Clean(missing));
         return ExitCodes.Ok;
     }
 
     private static void WriteTable(CliHost host, PodDirectoryStatus status, IReadOnlyList<PodProcesses> pods, DateTimeOffset now)
     {
-        var table = new TextTable("Pod", "Network namespace", "Processes", "Addresses", "Containers", "Known by", "Age", "Stale");
+        bool owners = status.Cluster is not null;
+        var table = new TextTable(["Pod", .. owners ? (string[])["Owner"] : [], "Network namespace", "Processes", "Addresses", "Containers", "Known by", "Age", "Stale"]);
         foreach (var (pod, processes) in pods)
         {
-            table.Add(pod.Identity.ToString(),
+            table.Add([pod.Identity.ToString(), .. owners ? (string[])[pod.Owner is { } owner ? $"{owner.Kind} {owner.Name}" : "-"] : [],
                 pod.IsHostNetwork ? "host" : pod.NamespaceInode?.ToString(CultureInfo.InvariantCulture) ?? "-",
                 Few(processes),
                 pod.Addresses.Count == 0 ? "-" : string.Join(' ', pod.Addresses),
                 pod.Containers.Count == 0 ? "-" : string.Join(' ', pod.Containers.Where(static c => c.IsRunning).Select(static c => c.Name)),
-                Source(pod.Source) + (pod.Ended is null ? "" : ", ended"),
+                Source(pod.Source) + (pod.IsInApi && pod.Source != PodSource.Api ? ", api" : ""),
                 Age(now - pod.Created),
-                pod.Source == PodSource.Runtime && status.StaleSince is { } since ? Age(now - since) : "-");
+                Age(now - StaleSince(pod, status))]);
         }
         table.Write(host);
     }
+
+    private static DateTimeOffset? StaleSince(PodInfo pod, PodDirectoryStatus status) => pod.Source switch
+    {
+        PodSource.Runtime => status.StaleSince,
+        PodSource.Api => status.Cluster?.StaleSince,
+        _ => null,
+    };
 
     private static void WriteJson(TextWriter output, PodDirectoryStatus status, IReadOnlyList<PodProcesses> pods, DateTimeOffset now) => JsonOutput.Write(output, json =>
     {
@@ -51,6 +60,8 @@ internal static class PodsCommand
         json.WriteString("problem", status.Problem);
         Time(json, "last_answer", status.LastAnswer);
         Time(json, "stale_since", status.StaleSince);
+        if (status.Cluster is { } cluster) WriteCluster(json, cluster);
+        else json.WriteNull("api");
         json.WriteStartArray("pods");
         foreach (var (pod, processes) in pods)
         {
@@ -82,15 +93,44 @@ internal static class PodsCommand
             json.WriteEndObject();
             json.WriteString("sandbox", pod.SandboxId);
             json.WriteString("source", Source(pod.Source));
+            json.WriteBoolean("in_api", pod.IsInApi);
+            if (pod.Owner is { } owner)
+            {
+                json.WriteStartObject("owner");
+                json.WriteString("kind", owner.Kind);
+                json.WriteString("name", owner.Name);
+                json.WriteEndObject();
+            }
+            else
+            {
+                json.WriteNull("owner");
+            }
             Time(json, "created", pod.Created);
             if (pod.Created is { } created) json.WriteNumber("age_seconds", Math.Round((now - created).TotalSeconds, 3));
             else json.WriteNull("age_seconds");
             Time(json, "ended", pod.Ended);
-            json.WriteBoolean("stale", pod.Source == PodSource.Runtime && status.StaleSince is not null);
+            json.WriteBoolean("stale", StaleSince(pod, status) is not null);
             json.WriteEndObject();
         }
         json.WriteEndArray();
     });
+
+    /// <summary>What is known of the cluster, and how fresh it is.</summary>
+    internal static void WriteCluster(Utf8JsonWriter json, ClusterStatus cluster)
+    {
+        json.WriteStartObject("api");
+        json.WriteString("server", cluster.Server);
+        json.WriteNumber("pods", cluster.Pods);
+        json.WriteNumber("nodes", cluster.Nodes);
+        json.WriteNumber("services", cluster.Services);
+        json.WriteNumber("addresses", cluster.Addresses);
+        json.WriteNumber("left_out", cluster.LeftOut);
+        json.WriteNumber("lists", cluster.Lists);
+        Time(json, "last_answer", cluster.LastAnswer);
+        Time(json, "stale_since", cluster.StaleSince);
+        json.WriteString("problem", cluster.Problem);
+        json.WriteEndObject();
+    }
 
     private static void Time(Utf8JsonWriter json, string name, DateTimeOffset? time)
     {
@@ -104,6 +144,7 @@ internal static class PodsCommand
     private static string Source(PodSource source) => source switch
     {
         PodSource.Runtime => "runtime",
+        PodSource.Api => "api",
         _ => "cgroup",
     };
 

@@ -70,6 +70,7 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
             json.WriteBoolean("events", directory.UsesEvents);
             if (directory.StaleSince is { } since) json.WriteString("stale_since", since);
             json.WriteString("problem", directory.Problem);
+            if (directory.Cluster is { } cluster) Cli.PodsCommand.WriteCluster(json, cluster);
             json.WriteEndObject();
         }
         if (netlink?.Statistics is { } sockets)
