@@ -1,4 +1,5 @@
 using KubeSkoop.Probes.Interop;
+using KubeSkoop.Probes.Publishing;
 
 namespace KubeSkoop.Probes;
 
@@ -7,7 +8,7 @@ namespace KubeSkoop.Probes;
 /// <see cref="Probe.OnStopAsync"/>; locking, timing, counting and the shared batch are here.
 /// </summary>
 /// <typeparam name="TRecord">The typed record.</typeparam>
-public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
+public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>, IKeepsLastRows
     where TRecord : struct
 {
     // The clock of CPU time is a system call of about 0.6 us. Short samples would mostly measure that, so of them only one
@@ -16,6 +17,7 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
     private static readonly TimeSpan ShortSample = TimeSpan.FromMicroseconds(200);
 
     private readonly SampleBatch<TRecord> _shared = new();
+    private readonly LastRows<TRecord> _last = new();
     private int _samplesUntilLook;
     private int _samplesSinceLook;
 
@@ -52,9 +54,39 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
     /// </summary>
     protected abstract void Read(SampleBatch<TRecord> batch);
 
+    /// <inheritdoc />
+    void IKeepsLastRows.KeepLastRows(IReadOnlyList<NetworkNamespace> ending, SampleRound round)
+    {
+        lock (Gate)
+        {
+            // Where nobody has ever asked for numbers, nobody waits for the last ones.
+            if (Status.State != ProbeState.Running || Statistics.Samples == 0) return;
+            Account(() =>
+            {
+                SampleBatch<TRecord> batch = _last.Begin(round);
+                try
+                {
+                    Read(batch);
+                    Statistics.Lost(_last.Keep(ending));
+                }
+#pragma warning disable CA1031 // The next sample says what is wrong, and fails the probe; the watching of namespaces goes on.
+                catch (Exception)
+#pragma warning restore CA1031
+                {
+                    Statistics.Failed();
+                }
+                batch.Begin(default);
+            });
+        }
+    }
+
     private protected override void Forget()
     {
-        lock (Gate) _shared.Begin(default);
+        lock (Gate)
+        {
+            _shared.Begin(default);
+            _last.Clear();
+        }
     }
 
     private void Fill(SampleBatch<TRecord> batch, SampleRound round)
@@ -68,6 +100,7 @@ public abstract class MetricProbe<TRecord> : Probe, IMetricProbe<TRecord>
         try
         {
             Read(batch);
+            if (_last.Any) _last.MoveTo(batch);
         }
         catch
         {

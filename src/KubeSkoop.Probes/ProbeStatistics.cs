@@ -87,6 +87,8 @@ public sealed class ProbeStatistics
         }
     }
 
+    internal void Lost(int rows) => Interlocked.Add(ref _vanished, rows);
+
     internal void Worked(long cpuNanoseconds) => Interlocked.Add(ref _cpuNanoseconds, cpuNanoseconds);
 
     internal void EventSent() => Interlocked.Increment(ref _eventsSent);

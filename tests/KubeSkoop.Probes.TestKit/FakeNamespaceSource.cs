@@ -25,9 +25,12 @@ public sealed class FakeNamespaceSource : INetworkNamespaceSource
     public NetworkNamespace Add(uint inode, string? name = null, int? processId = null, string? command = null, PodIdentity? pod = null, bool isHost = false)
     {
         var born = new NetworkNamespace(inode, isHost, new NamespaceFacts(name, processId, command, pod));
-        _current = [.. _current.Append(born).OrderByDescending(n => n.IsHost)];
+        Add(born);
         return born;
     }
+
+    /// <summary>Adds a namespace of the test's own.</summary>
+    public void Add(NetworkNamespace born) => _current = [.. _current.Append(born).OrderByDescending(n => n.IsHost)];
 
     /// <summary>Takes a namespace away and ends it.</summary>
     public void Remove(NetworkNamespace dead)
@@ -35,6 +38,16 @@ public sealed class FakeNamespaceSource : INetworkNamespaceSource
         ArgumentNullException.ThrowIfNull(dead);
         _current = [.. _current.Where(n => !ReferenceEquals(n, dead))];
         dead.End();
+    }
+
+    /// <inheritdoc />
+    public event Action<IReadOnlyList<NetworkNamespace>>? Ending;
+
+    /// <summary>Says that namespaces are about to end, then takes them away and ends them.</summary>
+    public void EndWithNotice(params NetworkNamespace[] ending)
+    {
+        Ending?.Invoke(ending);
+        foreach (NetworkNamespace ns in ending) Remove(ns);
     }
 
     /// <inheritdoc />

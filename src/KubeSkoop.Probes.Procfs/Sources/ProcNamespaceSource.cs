@@ -10,12 +10,14 @@ namespace KubeSkoop.Probes.Procfs;
 /// <summary>
 /// Finds network namespaces through the processes in <c>/proc</c> and the bind mounts in <c>/run/netns</c>. A pidfd per
 /// namespace tells at once when the process it is known by has ended; the namespace is then looked for in the other
-/// processes, and if none is left it ends, so that whoever pins it lets go.
+/// processes, and if none is left it ends, so that whoever pins it lets go. While somebody listens to <see cref="Ending"/>, every namespace is held by a descriptor of its own,
+/// and goes half a second later: those that end within that time are read together.
 /// </summary>
 public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 {
     private const int CommandLookups = 3; // a process often takes its final name (exec) just after it was found
     private const int BurstMilliseconds = 20;
+    private const int LastReadingMilliseconds = 500;
 
     private readonly ProcfsOptions _options;
     private readonly IPodResolver _resolver;
@@ -35,6 +37,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private volatile string? _missing; // what the last look could not see, for people
     private (int Denied, int LeftOut) _missingCounts;
     private int _podsVersion;
+    private Action<IReadOnlyList<NetworkNamespace>>? _ending;
 
     /// <summary>Makes a source that does nothing until <see cref="Acquire"/>.</summary>
     public ProcNamespaceSource(IOptions<ProcfsOptions>? options = null, IPodResolver? resolver = null)
@@ -45,6 +48,19 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 
     /// <inheritdoc />
     public IReadOnlyList<NetworkNamespace> Current => Volatile.Read(ref _current);
+
+    /// <inheritdoc />
+    public event Action<IReadOnlyList<NetworkNamespace>>? Ending
+    {
+        add
+        {
+            lock (_gate) _ending += value;
+        }
+        remove
+        {
+            lock (_gate) _ending -= value;
+        }
+    }
 
     /// <summary>Processes whose namespace the kernel would not tell, at the last look: CAP_SYS_PTRACE is missing.</summary>
     public int DeniedProcesses { get; private set; }
@@ -120,6 +136,61 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             foreach (NetworkNamespace ns in ended) End(ns);
     }
 
+    // On the watching thread only: whoever listens takes locks that others hold while they ask for a look.
+    private void EndThoseDue(Watch by)
+    {
+        List<NetworkNamespace>? due = null;
+        Action<IReadOnlyList<NetworkNamespace>>? ending;
+        lock (_gate)
+        {
+            if (_leases == 0 || by != _watch) return;
+            ending = _ending;
+            foreach (Known known in _known.Values)
+                if (known.IsDue(Environment.TickCount64)) (due ??= []).Add(known.Namespace);
+        }
+        if (due is null) return;
+        try
+        {
+            ending?.Invoke(due);
+        }
+#pragma warning disable CA1031 // What it costs others must not end the watching.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _fault = $"The last reading of {due[0]} failed: {e.Message}";
+        }
+        lock (_gate)
+        {
+            if (_leases == 0 || by != _watch) return; // all have ended
+            for (int i = due.Count - 1; i >= 0; i--)
+            {
+                if (_known.TryGetValue(due[i].Inode, out Known? known) && known.Namespace == due[i] && known.EmptySince is not null)
+                {
+                    known.Dispose();
+                    _known.Remove(due[i].Inode);
+                }
+                else
+                {
+                    due.RemoveAt(i); // somebody has come into it meanwhile
+                }
+            }
+            Publish();
+        }
+        foreach (NetworkNamespace ns in due) End(ns);
+    }
+
+    // How long the watching thread may sleep.
+    private int UntilDue(int period)
+    {
+        lock (_gate)
+        {
+            long now = Environment.TickCount64;
+            foreach (Known known in _known.Values)
+                if (known.EmptySince is { } since) period = (int)Math.Clamp(since + LastReadingMilliseconds - now, 0, period);
+        }
+        return period;
+    }
+
     // A pod that is known later than its namespace: nothing is looked for, only the names are asked for again.
     private void AskForPods()
     {
@@ -169,7 +240,21 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 handle.Dispose();
             }
         }
-        return null;
+        return Reopen(networkNamespace, buffer);
+    }
+
+    // The descriptor that holds a namespace nobody is in any more.
+    private SafeFileHandle? Reopen(NetworkNamespace ns, Span<byte> buffer)
+    {
+        lock (_gate)
+        {
+            if (!_known.TryGetValue(ns.Inode, out Known? known) || known.Namespace != ns || known.Hold is not { } hold) return null;
+            SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory,
+                new NulPath(buffer).Append("/proc/self/fd/"u8).Append((int)hold.DangerousGetHandle()).Terminate(), Libc.OpenReadOnly, out Errno error);
+            if (error == Errno.None) return handle;
+            handle.Dispose();
+            return null;
+        }
     }
 
     /// <summary>Opens <c>/proc/PID/net/FILE</c> of a namespace, or, where no process is in it, enters it for the opening.</summary>
@@ -337,6 +422,14 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         foreach ((uint inode, Known known) in _known)
         {
             if (_sightings.ContainsKey(inode)) continue;
+            if (known.Hold is not null && _ending is not null && !known.IsAnother)
+            {
+                if (known.EmptySince is not null) continue;
+                known.EmptySince = Environment.TickCount64;
+                known.ReleaseAnchor();
+                known.Namespace.Update(known.Namespace.Facts with { ProcessId = null });
+                continue;
+            }
             known.Dispose();
             _known.Remove(inode);
             (ended ??= []).Add(known.Namespace);
@@ -368,13 +461,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         }
 
         DescribeMissing();
-        if (changed)
-        {
-            // The host's first; then by inode, which is the order of their creation.
-            Volatile.Write(ref _current, [.. _known.Values.Select(static k => k.Namespace).OrderByDescending(static n => n.IsHost).ThenBy(static n => n.Inode)]);
-        }
+        if (changed) Publish();
         return ended;
     }
+
+    // The host's first; then by inode, which is the order of their creation.
+    private void Publish() =>
+        Volatile.Write(ref _current, [.. _known.Values.Select(static k => k.Namespace).OrderByDescending(static n => n.IsHost).ThenBy(static n => n.Inode)]);
 
     private void DescribeMissing()
     {
@@ -391,6 +484,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     private void Learn(Known known, Sighting seen)
     {
         NamespaceFacts before = known.Namespace.Facts;
+        known.EmptySince = null; // held, so that the number cannot be another's yet
         // A pidfd that is readable belongs to a dead process, even when its number is in use again.
         bool alive = seen.AnchorSeen && (known.Anchor is { } held ? !Libc.IsReadable(held) : !_pidNumbersAreOurs);
         int? pid = alive ? before.ProcessId : seen.LowestPid;
@@ -418,6 +512,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
+        if (_ending is not null && known.Hold is null && !known.Namespace.IsHost) known.Hold = Open(known.Namespace);
         AskForPod(known);
     }
 
@@ -559,6 +654,12 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         /// <summary>A pidfd of the process the namespace is known by.</summary>
         internal SafeFileHandle? Anchor { get; set; }
 
+        /// <summary>Keeps the namespace from going before its last numbers are read.</summary>
+        internal SafeFileHandle? Hold { get; set; }
+
+        /// <summary>Since when nobody is in it, while it is held.</summary>
+        internal long? EmptySince { get; set; }
+
         internal int CommandLookups { get; set; }
 
         /// <summary>Found to be another namespace than the one it was, with the same number.</summary>
@@ -570,7 +671,14 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Anchor = null;
         }
 
-        public void Dispose() => ReleaseAnchor();
+        internal bool IsDue(long now) => EmptySince + LastReadingMilliseconds <= now;
+
+        public void Dispose()
+        {
+            ReleaseAnchor();
+            Hold?.Dispose();
+            Hold = null;
+        }
     }
 
     private sealed class LeaseOf(ProcNamespaceSource source) : IDisposable
@@ -617,7 +725,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             while (!_stopping)
             {
-                int ready = Libc.WaitReadable(_epoll, _period);
+                int wait = _source.UntilDue(_period);
+                int ready = Libc.WaitReadable(_epoll, wait);
                 if (_stopping) break;
                 if (ready != 0)
                 {
@@ -626,7 +735,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 }
                 try
                 {
-                    _source.Refresh(this);
+                    if (ready != 0 || wait == _period) _source.Refresh(this);
+                    _source.EndThoseDue(this);
                 }
 #pragma warning disable CA1031 // An unhandled exception of a thread ends the host's process.
                 catch (Exception e)

@@ -31,7 +31,8 @@ public static class ProbesServiceCollectionExtensions
             provider.GetRequiredService<IOptions<ProbesOptions>>(),
             provider.GetRequiredService<TimeProvider>(),
             provider.GetService<IMeterFactory>(),
-            provider.GetService<ILogger<ProbeManager>>()));
+            provider.GetService<ILogger<ProbeManager>>(),
+            provider.GetService<INetworkNamespaceSource>()));
         services.TryAddSingleton<IProbeManager>(static provider => provider.GetRequiredService<ProbeManager>());
         services.TryAddSingleton(static provider => provider.GetRequiredService<IProbeManager>().Events);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, ProbesHostedService>());

@@ -27,4 +27,14 @@ public interface INetworkNamespaceSource
     /// </summary>
     /// <returns>A handle, or <see langword="null"/> when the namespace has ended or access is refused.</returns>
     SafeFileHandle? Open(NetworkNamespace networkNamespace);
+
+    /// <summary>
+    /// Told, from the source's own thread, which namespaces are about to end: nobody is in them any more, but they are still in <see cref="Current"/> and can still be read.
+    /// When it returns they end. While anybody listens, the source keeps every namespace from going before that.
+    /// </summary>
+    event Action<IReadOnlyList<NetworkNamespace>>? Ending
+    {
+        add { }
+        remove { }
+    }
 }

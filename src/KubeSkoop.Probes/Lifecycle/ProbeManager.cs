@@ -17,6 +17,7 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     private readonly ILogger _logger;
     private readonly List<string> _problems = [];
     private readonly MeterTags _meterTags;
+    private readonly INetworkNamespaceSource? _namespaces;
     private long _meterRound;
     private long _meterRoundAt;
     private volatile bool _disposed;
@@ -27,8 +28,11 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     /// <param name="clock">The clock; a fake one in tests.</param>
     /// <param name="meterFactory">Where meters come from; without one nothing is published as meters.</param>
     /// <param name="logger">The log.</param>
+    /// <param name="namespaces">
+    /// Where the probes have their namespaces from. With it, the numbers of a namespace that ends are read at its end and shown in the next sample, once.
+    /// </param>
     public ProbeManager(IEnumerable<IProbe> probes, IOptions<ProbesOptions>? options = null, TimeProvider? clock = null,
-        IMeterFactory? meterFactory = null, ILogger<ProbeManager>? logger = null)
+        IMeterFactory? meterFactory = null, ILogger<ProbeManager>? logger = null, INetworkNamespaceSource? namespaces = null)
     {
         ArgumentNullException.ThrowIfNull(probes);
         _options = options?.Value ?? new ProbesOptions();
@@ -39,6 +43,8 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
         foreach (IProbe probe in probes) Register(probe);
         Register(new SelfProbe(() => Probes!, _clock));
         Probes = [.. _slots.Select(static s => s.Probe)];
+        _namespaces = namespaces;
+        if (_namespaces is not null) _namespaces.Ending += KeepLastRows;
     }
 
     /// <inheritdoc />
@@ -161,7 +167,15 @@ public sealed class ProbeManager : IProbeManager, IAsyncDisposable
     {
         if (_disposed) return;
         _disposed = true;
+        if (_namespaces is not null) _namespaces.Ending -= KeepLastRows;
         await StopAllAsync().ConfigureAwait(false);
+    }
+
+    private void KeepLastRows(IReadOnlyList<NetworkNamespace> ending)
+    {
+        SampleRound round = SampleRound.Next();
+        foreach (ProbeSlot slot in _slots)
+            if (slot.Probe is IKeepsLastRows probe) probe.KeepLastRows(ending, round);
     }
 
     private void Register(IProbe probe)

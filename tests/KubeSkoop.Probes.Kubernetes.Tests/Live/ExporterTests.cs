@@ -81,6 +81,45 @@ public sealed class ExporterTests(ITestOutputHelper output)
         }
     }
 
+    [LiveFact(Needs.Containerd | Needs.Sources, "nsenter")]
+    public async Task What_a_pod_of_two_seconds_counted_is_in_the_next_scrape_under_its_name_and_in_no_other()
+    {
+        await using ContainerdNode node = await ContainerdNode.StartNewAsync();
+        using Process serving = ExporterRun.Start(node, "serve", "--port", "0", "--enable", "udp");
+        try
+        {
+            using var client = new HttpClient { BaseAddress = new Uri(await ExporterRun.AddressOfAsync(serving)) };
+            Assert.Empty(await ScrapeAsync("job"));
+            int before = await NamespacesAsync();
+            LivePod job = await node.RunPodAsync("job");
+            await Eventually.TrueAsync(async () => await NamespacesAsync() > before, "the pod's namespace");
+            await Command.OutputAsync("nsenter", $"--net={job.NetnsPath}", "bash", "-c", "for i in 1 2 3 4 5; do echo >/dev/udp/127.0.0.1/9; done");
+            await Task.Delay(TimeSpan.FromSeconds(2));
+            await node.RemovePodAsync(job);
+            await Eventually.TrueAsync(async () => await NamespacesAsync() <= before, "the end of the pod's namespace");
+
+            string[] last = await ScrapeAsync("job");
+            output.WriteLine(string.Join('\n', last));
+            string sent = Assert.Single(last, static l => l.StartsWith("kubeskoop_udp_out_datagrams_total{", StringComparison.Ordinal) && l.Contains("\"ipv4\"", StringComparison.Ordinal));
+            Assert.EndsWith(" 5", sent, StringComparison.Ordinal);
+            Assert.Contains($"k8s_namespace_name=\"{job.Namespace}\"", sent, StringComparison.Ordinal);
+            Assert.Empty(await ScrapeAsync("job"));
+
+            async Task<string[]> ScrapeAsync(string pod) =>
+                [.. (await client.GetStringAsync(new Uri("/metrics", UriKind.Relative))).Split('\n').Where(l => l.Contains($"k8s_pod_name=\"{pod}\"", StringComparison.Ordinal))];
+
+            async Task<int> NamespacesAsync()
+            {
+                using JsonDocument status = JsonDocument.Parse(await client.GetStringAsync(new Uri("/status", UriKind.Relative)));
+                return status.RootElement.GetProperty("network_namespaces").GetInt32();
+            }
+        }
+        finally
+        {
+            await ExporterRun.EndAsync(serving);
+        }
+    }
+
     [LiveFact(Needs.Containerd | Needs.Sources)]
     public async Task A_hundred_and_ten_pods_are_all_named_and_cost_next_to_nothing_at_rest()
     {
