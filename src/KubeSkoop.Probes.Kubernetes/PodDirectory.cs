@@ -117,6 +117,9 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         return CgroupPath.TryParse(cgroupPath, out CgroupPath path) && path.ContainerId is { } id ? _snapshot.Container(id) : null;
     }
 
+    /// <inheritdoc />
+    public string? ResolveContainer(string cgroupPath) => FindContainer(cgroupPath)?.Name;
+
     /// <summary>
     /// Every pod of this node with its processes: those that the runtime tells of, and those of which only a cgroup tells.
     /// Looks through all processes: for people, not for sampling.

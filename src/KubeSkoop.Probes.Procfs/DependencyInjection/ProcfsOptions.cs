@@ -20,6 +20,12 @@ public sealed class ProcfsOptions : ProbeOptions
     /// <summary>Most namespaces watched at a time; further ones are left out and reported. Default: 10,000.</summary>
     public int MaxNamespaces { get; set; } = 10_000;
 
+    /// <summary>
+    /// Whether <c>fd</c> and <c>io</c> have a row for each container of a pod (<c>k8s.container.name</c>), beside one for what is in none that is known. Default: one row for the
+    /// pod. The containers are known from the runtime: see the package KubeSkoop.Probes.Kubernetes.
+    /// </summary>
+    public bool ContainerRows { get; set; }
+
     // Paths are built in 512 bytes: one of these, and a name of 255 bytes.
     private const int MostBytes = 200;
 

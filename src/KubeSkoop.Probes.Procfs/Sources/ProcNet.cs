@@ -27,7 +27,7 @@ public sealed class ProcNet : IDisposable
         Mptcp = new NetTable(namespaces, "netstat", new SnmpLayout(MptcpRecord.Columns));
         Sockstat = new NetTable(namespaces, "sockstat", new SockstatLayout(SockRecord.Columns, SockRecord.NodeColumns));
         Sockstat6 = new NetTable(namespaces, "sockstat6", new SockstatLayout(SockRecord.Columns6));
-        Processes = new ProcProcesses(namespaces);
+        Processes = new ProcProcesses(namespaces, Options.ContainerRows);
         IpvsStats = new NetTable(namespaces, "ip_vs_stats", new IpvsLayout(IpvsRecord.Columns));
     }
 

@@ -21,12 +21,14 @@ internal sealed class ProcProcesses : IDisposable
     private const int MostProcesses = 4 * 1024 * 1024; // PID_MAX_LIMIT
 
     private readonly ProcNamespaceSource _source;
+    private readonly bool _byContainer;
     private readonly byte[] _directoryBuffer = new byte[32 * 1024];
     private readonly byte[] _threadBuffer = new byte[4 * 1024];
     private readonly byte[] _text = new byte[16 * 1024];
     private readonly Dictionary<int, ProcProcess> _byId = [];
     private readonly Dictionary<uint, ProcGroup> _byInode = [];
     private readonly Dictionary<PodIdentity, ProcGroup> _hostPods = [];
+    private readonly Dictionary<(NetworkNamespace Namespace, PodIdentity? HostPod, string Container), ProcGroup> _containers = [];
     private readonly Dictionary<string, ProcCgroup> _cgroups = [];
     private readonly List<ProcGroup> _groups = [];
     private List<ProcProcess> _processes = [];
@@ -43,12 +45,18 @@ internal sealed class ProcProcesses : IDisposable
     private int _malformed;
     private int _users;
 
-    internal ProcProcesses(ProcNamespaceSource source) => _source = source;
+    /// <param name="source">The namespaces.</param>
+    /// <param name="byContainer">Whether the containers of a pod, where they are known, are told apart.</param>
+    internal ProcProcesses(ProcNamespaceSource source, bool byContainer)
+    {
+        _source = source;
+        _byContainer = byContainer;
+    }
 
     /// <summary>Held while the processes are used.</summary>
     internal Lock Gate { get; } = new();
 
-    /// <summary>Who processes belong to, as of the last walk: a namespace, or a pod in the host's.</summary>
+    /// <summary>Who processes belong to, as of the last walk: a namespace, a pod in the host's, or a container of either.</summary>
     internal List<ProcGroup> Groups => _groups;
 
     internal void Acquire()
@@ -75,6 +83,7 @@ internal sealed class ProcProcesses : IDisposable
             _byId.Clear();
             _byInode.Clear();
             _hostPods.Clear();
+            _containers.Clear();
             _cgroups.Clear();
             _groups.Clear();
             _snapshot = null;
@@ -240,31 +249,44 @@ internal sealed class ProcProcesses : IDisposable
             process.Group = null; // found at the source's next look
             return;
         }
-        if (group.Namespace.IsHost && PodOf(process) is { } pod)
+        process.Group = group;
+        if (!group.Namespace.IsHost && !_byContainer) return;
+        ProcCgroup? cgroup = CgroupOf(process);
+        PodIdentity? hostPod = group.Namespace.IsHost ? cgroup?.Pod : null;
+        if (_byContainer && cgroup?.Container is { } container)
         {
-            if (!_hostPods.TryGetValue(pod, out ProcGroup? podGroup))
+            if (!_containers.TryGetValue((group.Namespace, hostPod, container), out ProcGroup? containerGroup))
             {
-                podGroup = new ProcGroup(group.Namespace, pod);
-                _hostPods.Add(pod, podGroup);
+                containerGroup = new ProcGroup(group.Namespace, hostPod, container);
+                _containers.Add((group.Namespace, hostPod, container), containerGroup);
+                _groups.Add(containerGroup);
+            }
+            process.Group = containerGroup;
+        }
+        else if (hostPod is not null)
+        {
+            if (!_hostPods.TryGetValue(hostPod, out ProcGroup? podGroup))
+            {
+                podGroup = new ProcGroup(group.Namespace, hostPod);
+                _hostPods.Add(hostPod, podGroup);
                 _groups.Add(podGroup);
             }
-            group = podGroup;
+            process.Group = podGroup;
         }
-        process.Group = group;
     }
 
-    /// <summary>The pod of a process in the host's network namespace, by its cgroup.</summary>
-    private PodIdentity? PodOf(ProcProcess process)
+    private ProcCgroup? CgroupOf(ProcProcess process)
     {
         int length = Libc.ReadOnce(process.Directory, "cgroup\0"u8, _text, out _);
-        if (length <= 0 || length == _text.Length || !ProcCgroupParser.TryParse(_text.AsSpan(0, length), out ReadOnlySpan<byte> path)) return process.Cgroup?.Pod;
+        if (length <= 0 || length == _text.Length || !ProcCgroupParser.TryParse(_text.AsSpan(0, length), out ReadOnlySpan<byte> path)) return process.Cgroup;
         if (process.Cgroup is null || !path.SequenceEqual(process.Cgroup.Bytes))
         {
             process.LeaveCgroup(_cgroups);
             string text = KernelText.Decode(path);
             if (!_cgroups.TryGetValue(text, out ProcCgroup? cgroup))
             {
-                cgroup = new ProcCgroup(text, path.ToArray()) { Pod = _source.Resolver.ResolveCgroup(text), AskedIn = _walk };
+                cgroup = new ProcCgroup(text, path.ToArray());
+                Ask(cgroup);
                 _cgroups.Add(text, cgroup);
             }
             cgroup.Processes++;
@@ -272,10 +294,16 @@ internal sealed class ProcProcesses : IDisposable
         }
         else if (process.Cgroup.Pod is null && _walk - process.Cgroup.AskedIn >= WalksBetweenLooks)
         {
-            process.Cgroup.AskedIn = _walk; // a pod that was not known yet may be known now
-            process.Cgroup.Pod = _source.Resolver.ResolveCgroup(process.Cgroup.Path);
+            Ask(process.Cgroup); // a pod that was not known yet may be known now
         }
-        return process.Cgroup.Pod;
+        return process.Cgroup;
+    }
+
+    private void Ask(ProcCgroup cgroup)
+    {
+        cgroup.AskedIn = _walk;
+        cgroup.Pod = _source.Resolver.ResolveCgroup(cgroup.Path);
+        cgroup.Container = _byContainer ? _source.Resolver.ResolveContainer(cgroup.Path) : null;
     }
 
     // Pods become known, or get other names, after their processes were found.
@@ -286,10 +314,11 @@ internal sealed class ProcProcesses : IDisposable
         _podsVersion = version;
         foreach (ProcCgroup cgroup in _cgroups.Values)
         {
-            PodIdentity? pod = _source.Resolver.ResolveCgroup(cgroup.Path);
-            if (pod is null || pod == cgroup.Pod) continue;
-            cgroup.Pod = pod;
-            cgroup.PodChangedIn = _walk;
+            (PodIdentity? pod, string? container) = (cgroup.Pod, cgroup.Container);
+            Ask(cgroup);
+            cgroup.Pod ??= pod; // who has ended keeps its names
+            cgroup.Container ??= container;
+            if (cgroup.Pod != pod || cgroup.Container != container) cgroup.PodChangedIn = _walk;
         }
     }
 
@@ -317,9 +346,10 @@ internal sealed class ProcProcesses : IDisposable
             _groups.Add(group);
         }
         foreach (ProcGroup group in _hostPods.Values) group.Ended = group.Namespace.Ended.IsCancellationRequested;
+        foreach (ProcGroup group in _containers.Values) group.Ended = !_byInode.TryGetValue(group.Namespace.Inode, out ProcGroup? all) || all.Namespace != group.Namespace || all.Ended;
     }
 
-    // A pod in the host's namespace has no end of its own: it ends some walks after its last process.
+    // A pod in the host's namespace, and a container, have no end of their own: they end some walks after their last process.
     private void FollowGroups()
     {
         foreach (ProcGroup group in _groups) group.Processes = 0;
@@ -330,9 +360,10 @@ internal sealed class ProcProcesses : IDisposable
             ProcGroup group = _groups[i];
             group.EmptyWalks = group.Processes > 0 ? 0 : group.EmptyWalks + 1;
             if (group.Processes > 0) group.Used = true;
-            if (group.Pod is not null && group.EmptyWalks > WalksBetweenLooks) group.Ended = true;
+            if ((group.Pod is not null || group.Container is not null) && group.EmptyWalks > WalksBetweenLooks) group.Ended = true;
             if (!group.Ended) continue;
-            if (group.Pod is { } pod) _hostPods.Remove(pod);
+            if (group.Container is { } container) _containers.Remove((group.Namespace, group.Pod, container));
+            else if (group.Pod is { } pod) _hostPods.Remove(pod);
             else if (_byInode.TryGetValue(group.Namespace.Inode, out ProcGroup? now) && now == group) _byInode.Remove(group.Namespace.Inode);
             _groups.RemoveAt(i);
         }
@@ -351,15 +382,19 @@ internal sealed class ProcProcesses : IDisposable
     }
 }
 
-/// <summary>Who processes belong to: a network namespace, or a pod that shares the host's.</summary>
-internal sealed class ProcGroup(NetworkNamespace ns, PodIdentity? pod)
+/// <summary>Who processes belong to: a network namespace, or a pod that shares the host's; or one container of it.</summary>
+internal sealed class ProcGroup(NetworkNamespace ns, PodIdentity? pod, string? container = null)
 {
     internal NetworkNamespace Namespace => ns;
 
     /// <summary>The pod, where the namespace does not tell.</summary>
     internal PodIdentity? Pod => pod;
 
-    internal SampleSubject Subject { get; } = pod is null ? ns.Subject : new SampleSubject(ns, pod);
+    /// <summary>The container, where containers are told apart.</summary>
+    internal string? Container => container;
+
+    internal SampleSubject Subject { get; } = container is not null ? new SampleSubject(ns, pod, new SampleAttribute(AttributeNames.Container, container))
+        : pod is null ? ns.Subject : new SampleSubject(ns, pod);
 
     /// <summary>Its place in the list of groups, as of the last walk.</summary>
     internal int Index { get; set; }
@@ -375,7 +410,7 @@ internal sealed class ProcGroup(NetworkNamespace ns, PodIdentity? pod)
     internal bool Ended { get; set; }
 }
 
-/// <summary>A cgroup that processes of the host's network namespace are in.</summary>
+/// <summary>A cgroup that processes are in, of the host's network namespace or, where containers are told apart, of any.</summary>
 internal sealed class ProcCgroup(string path, byte[] bytes)
 {
     internal string Path => path;
@@ -383,6 +418,8 @@ internal sealed class ProcCgroup(string path, byte[] bytes)
     internal byte[] Bytes => bytes;
 
     internal PodIdentity? Pod { get; set; }
+
+    internal string? Container { get; set; }
 
     internal int AskedIn { get; set; }
 

@@ -23,6 +23,10 @@ public interface IPodResolver
     /// <param name="cgroupId">The number of the cgroup in the hierarchy of version 2: the inode of its directory.</param>
     string? ResolveContainer(ulong cgroupId) => null;
 
+    /// <summary>The name of the container a cgroup belongs to; <see langword="null"/> if none, or not known.</summary>
+    /// <param name="cgroupPath">The path within the hierarchy, as in <c>/proc/&lt;pid&gt;/cgroup</c>.</param>
+    string? ResolveContainer(string cgroupPath) => null;
+
     /// <summary>
     /// Whose an address was at a moment; <see langword="null"/> if that is not known. Also for a while after its owner's end. Allocates nothing.
     /// </summary>

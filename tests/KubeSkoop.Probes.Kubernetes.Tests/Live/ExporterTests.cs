@@ -120,6 +120,46 @@ public sealed class ExporterTests(ITestOutputHelper output)
         }
     }
 
+    [LiveTheory(Needs.Containerd | Needs.Sources | Needs.UnifiedCgroup)]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Containers_have_rows_of_their_own_where_that_is_asked_for(bool inHostNetwork)
+    {
+        await using ContainerdNode node = await ContainerdNode.StartNewAsync(inHostNetwork);
+        LivePod pod = await node.RunPodAsync("web-0", hostNetwork: inHostNetwork);
+        (_, int main) = await node.RunContainerAsync(pod, "main", "sleep 600 & sleep 601 & wait");
+        (_, int side) = await node.RunContainerAsync(pod, "side", "exec 3</dev/null 4</dev/null; sleep 602 & wait");
+        (string Container, int Pid)[] all = [("", pod.ProcessId), ("main", main), ("side", side)];
+        Dictionary<string, (int Processes, int Open)> kernel = [];
+        await Eventually.TrueAsync(() =>
+        {
+            kernel = all.ToDictionary(static c => c.Container, static c => OfCgroup(c.Pid));
+            return (kernel[""].Processes, kernel["main"].Processes, kernel["side"].Processes) == (1, 3, 2);
+        }, "the containers' processes");
+
+        Dictionary<string, JsonElement> rows = await SampleAsync("--set", "KubeSkoop:Probes:Procfs:ContainerRows=true");
+        Assert.Equal(kernel, rows.ToDictionary(static r => r.Key, static r => (Value(r.Value, "processes"), Value(r.Value, "open"))));
+        Dictionary<string, JsonElement> sums = await SampleAsync();
+        Assert.Equal((1, 6, kernel.Values.Sum(static k => k.Open)), (sums.Count, Value(sums[""], "processes"), Value(sums[""], "open")));
+
+        async Task<Dictionary<string, JsonElement>> SampleAsync(params string[] settings)
+        {
+            using JsonDocument sample = JsonDocument.Parse(await ExporterRun.OutputAsync(node, ["sample", "fd", "--json", .. settings]));
+            output.WriteLine(sample.RootElement.ToString());
+            return sample.RootElement.GetProperty("rows").EnumerateArray().Where(static r => r.GetProperty("pod").GetString() == "web-0")
+                .ToDictionary(static r => r.GetProperty("attributes").TryGetProperty("k8s.container.name", out JsonElement name) ? name.GetString()! : "", static r => r.GetProperty("values").Clone());
+        }
+
+        static int Value(JsonElement values, string name) => values.GetProperty(name).GetInt32();
+
+        static (int Processes, int Open) OfCgroup(int pid)
+        {
+            string path = File.ReadAllLines($"/proc/{pid}/cgroup").Single(static l => l.StartsWith("0::", StringComparison.Ordinal))["0::".Length..];
+            string[] pids = File.ReadAllLines($"{Machine.UnifiedCgroup}{path}/cgroup.procs");
+            return (pids.Length, pids.Sum(static p => Directory.GetFileSystemEntries($"/proc/{p}/fd").Length));
+        }
+    }
+
     [LiveFact(Needs.Containerd | Needs.Sources)]
     public async Task A_hundred_and_ten_pods_are_all_named_and_cost_next_to_nothing_at_rest()
     {
