@@ -3,8 +3,9 @@
 // net_softirq: how long the softirqs of the network wait from raise to entry, and how long they run. All three happen on one CPU, and
 // a softirq is not entered again before its exit, so what is known of one lies in that CPU's own memory and needs no key.
 //
-// Reading the clock is most of the cost. What takes as long as a tick of the kernel's clock sees it change, which costs nothing to
-// know: all of that is timed. Of the rest a sample is, and stands for it.
+// Reading the clock is most of the cost. What takes as long as two ticks of the kernel's clock sees them change, which costs nothing to
+// know: all of that is timed. Of the rest a sample is, and stands for it. What is not of the sample began when the clock was last read on
+// this CPU in the same tick: never more than a tick too early, and on a busy CPU some softirqs ago.
 #include "net_softirq.h"
 
 #define NET_TX_SOFTIRQ 2	// include/linux/interrupt.h
@@ -18,8 +19,12 @@ struct vector {
 	__u64 raised;	// when; 0: it is not
 	__u64 entered;	// when; 0: it does not run
 	__u64 task;	// what ran when it was raised
+	__u64 stamp;	// the clock when it was last read here
+	__u32 stamp_tick;
 	__u32 raised_tick;
 	__u32 entered_tick;
+	__u16 raised_sampled;
+	__u16 run_sampled;
 	__u64 turn;	// goes through all numbers in no order that softirqs could follow
 };
 
@@ -39,15 +44,27 @@ static __always_inline struct vector *vector_of(unsigned int number)
 	return bpf_map_lookup_elem(&vectors, &index);
 }
 
-static __always_inline bool is_sampled(const struct vector *vector)
+// Decides about the next one.
+static __always_inline bool is_sampled(struct vector *vector)
 {
+	vector->turn = vector->turn * 6364136223846793005ULL + 1442695040888963407ULL;
 	return !(vector->turn >> 32 & (wanted.sampling - 1));
 }
 
-// Counts a time. False when it is not to be told.
-static __always_inline bool count(struct net_softirq_counts *counts, enum net_softirq_kind kind, __u64 latency, bool ticked)
+// The time, or one of this tick that was read before.
+static __always_inline __u64 time(struct vector *vector, __u32 tick, bool exact)
 {
-	ks_observe_many(&counts->times[kind], latency, ticked ? 1 : wanted.sampling);
+	if (exact || vector->stamp_tick != tick || !vector->stamp) {
+		vector->stamp = bpf_ktime_get_ns();
+		vector->stamp_tick = tick;
+	}
+	return vector->stamp;
+}
+
+// Counts a time. False when it is not to be told.
+static __always_inline bool count(struct net_softirq_counts *counts, enum net_softirq_kind kind, __u64 latency, bool each)
+{
+	ks_observe_many(&counts->times[kind], latency, each ? 1 : wanted.sampling);
 	if (latency >= 10 * ONE_MS)
 		ks_add(&counts->over_10ms[kind], 1);
 	if (latency >= 100 * ONE_MS)
@@ -106,12 +123,15 @@ SEC("tp_btf/softirq_raise")
 int BPF_PROG(raise, unsigned int number)
 {
 	struct vector *vector = vector_of(number);
+	__u32 tick;
 
 	if (!vector || vector->raised)
 		return 0;
+	tick = bpf_jiffies64();
 	vector->task = bpf_get_current_task();
-	vector->raised_tick = bpf_jiffies64();
-	vector->raised = bpf_ktime_get_ns();
+	vector->raised_tick = tick;
+	vector->raised_sampled = is_sampled(vector);
+	vector->raised = time(vector, tick, vector->raised_sampled);
 	return 0;
 }
 
@@ -119,28 +139,23 @@ SEC("tp_btf/softirq_entry")
 int BPF_PROG(enter, unsigned int number)
 {
 	struct vector *vector = vector_of(number);
-	__u64 now, raised, task;
+	__u64 raised, task;
 	__u32 tick;
-	bool ticked;
+	bool each;
 
 	if (!vector)
 		return 0;
 	raised = vector->raised;
 	task = vector->task;
 	tick = bpf_jiffies64();
-	ticked = tick != vector->raised_tick;
+	each = raised && tick - vector->raised_tick >= 2;
+	vector->run_sampled = raised ? vector->raised_sampled : is_sampled(vector);
 	vector->raised = 0; // what it raises while it runs is the next one's
 	vector->entered_tick = tick;
-	vector->turn = vector->turn * 6364136223846793005ULL + 1442695040888963407ULL;
+	vector->entered = time(vector, tick, each || vector->run_sampled);
 	ks_add(&vector->counts.runs, 1);
-	if (raised && !ticked && !is_sampled(vector)) {
-		vector->entered = raised; // mostly some microseconds before: near enough to know whether it runs for long
-		return 0;
-	}
-	now = bpf_ktime_get_ns();
-	vector->entered = now;
-	if (raised && count(&vector->counts, NET_SOFTIRQ_DELAY, now - raised, ticked))
-		tell(NET_SOFTIRQ_DELAY, number, now, now - raised, (const void *)task, raised);
+	if (raised && (each || vector->run_sampled) && count(&vector->counts, NET_SOFTIRQ_DELAY, vector->entered - raised, each))
+		tell(NET_SOFTIRQ_DELAY, number, vector->entered, vector->entered - raised, (const void *)task, raised);
 	return 0;
 }
 
@@ -149,17 +164,19 @@ int BPF_PROG(leave, unsigned int number)
 {
 	struct vector *vector = vector_of(number);
 	__u64 now, entered;
-	bool ticked;
+	__u32 tick;
+	bool each;
 
 	if (!vector || !vector->entered)
 		return 0;
 	entered = vector->entered;
 	vector->entered = 0;
-	ticked = (__u32)bpf_jiffies64() != vector->entered_tick;
-	if (!ticked && !is_sampled(vector))
+	tick = bpf_jiffies64();
+	each = tick - vector->entered_tick >= 2;
+	if (!each && !vector->run_sampled)
 		return 0;
-	now = bpf_ktime_get_ns();
-	if (count(&vector->counts, NET_SOFTIRQ_RUN, now - entered, ticked))
+	now = time(vector, tick, true);
+	if (count(&vector->counts, NET_SOFTIRQ_RUN, now - entered, each))
 		tell(NET_SOFTIRQ_RUN, number, now, now - entered, NULL, 0);
 	return 0;
 }

@@ -15,7 +15,7 @@ enum net_softirq_kind {
 // C#: Probes/NetSoftirq/NetSoftirqProbe.cs
 struct net_softirq_settings {
 	__u32 vectors;		// a bit for each that is looked at
-	__u32 sampling;		// of those within one tick of the kernel's clock, one in this many is timed; a power of two
+	__u32 sampling;		// of those within two ticks of the kernel's clock, one in this many is timed; a power of two
 };
 
 // C#: Probes/NetSoftirq/NetSoftirqEvent.cs

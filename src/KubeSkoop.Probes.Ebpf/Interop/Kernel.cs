@@ -12,6 +12,9 @@ internal static unsafe partial class KernelCalls
 
     private static readonly nint BpfNumber = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 280 : 321;
 
+    /// <summary>How often the kernel's clock ticks (CONFIG_HZ): what a coarse clock's resolution is.</summary>
+    internal static TimeSpan Tick { get; } = ReadTick();
+
     /// <summary>bpf(2); a descriptor or 0, else the negative errno.</summary>
     internal static int Bpf(int command, void* attributes, uint size)
     {
@@ -67,6 +70,17 @@ internal static unsafe partial class KernelCalls
             return new SafeFileHandle(Syscall(Mount, context.DangerousGetHandle(), (void*)CloseOnExec, ReadOnly), ownsHandle: true);
         }
     }
+
+    private static TimeSpan ReadTick()
+    {
+        const int MonotonicCoarse = 6; // CLOCK_MONOTONIC_COARSE, include/uapi/linux/time.h
+        const long LongestNanoseconds = 10_000_000; // CONFIG_HZ=100
+        nint* resolution = stackalloc nint[2]; // struct timespec
+        return new TimeSpan((ClockResolution(MonotonicCoarse, resolution) == 0 && resolution[0] == 0 ? resolution[1] : LongestNanoseconds) / TimeSpan.NanosecondsPerTick);
+    }
+
+    [LibraryImport("libc", EntryPoint = "clock_getres")]
+    private static partial int ClockResolution(int clock, nint* resolution);
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial nint Syscall(nint number, nint first, void* second, nint third, nint fourth = 0, nint fifth = 0);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Ebpf.Events;
+using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Loading;
 using Microsoft.Extensions.Options;
 
@@ -15,7 +16,7 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
     private const int Kinds = 2; // NET_SOFTIRQ_KINDS, bpf/net_softirq.h
     private static readonly NetSoftirqVector[] Vectors = [NetSoftirqVector.NetTx, NetSoftirqVector.NetRx]; // by their place in the map
 
-    private static readonly TimeSpan LongestTick = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan LeastCounted = TimeSpan.FromMilliseconds(10); // as over_10ms
 
     private readonly List<(NetSoftirqVector Vector, int Cpu, SampleSubject Subject)> _rows = [];
     private CpuCounts? _counts;
@@ -50,12 +51,12 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
             new(nameof(NetSoftirqOptions.Vectors), "list of names", "net_rx, net_tx", "The softirqs to look at. Setting it replaces the list."),
             new(nameof(NetSoftirqOptions.DelayThreshold), "time", "00:00:00.0100000", "A softirq that waits at least this long is told as an event."),
             new(nameof(NetSoftirqOptions.RunThreshold), "time", "00:00:00.0100000", "A softirq that runs at least this long is told as an event."),
-            new(nameof(NetSoftirqOptions.Sampling), "power of two", "8", "Of the softirqs within one tick of the kernel's clock, one in this many is timed and stands for the others. 1: all. With a threshold below 10 ms all are."),
+            new(nameof(NetSoftirqOptions.Sampling), "power of two", "8", "Of the softirqs within two ticks of the kernel's clock, one in this many is timed and stands for the others. 1: all. With a threshold below two ticks all are."),
         ],
         Notes =
         [
-            "Runs are counted exactly, and whatever takes a tick of the kernel's clock (1 to 10 ms) or longer is timed. Of the rest one in eight is, unless Sampling says otherwise, and stands for eight in the histograms.",
-            "A run that takes a tick or longer may be told too long by its own delay, where that was less than a tick.",
+            "Runs are counted exactly, and whatever takes two ticks of the kernel's clock (1 to 4 ms each; where a tick is 10 ms everything is timed) or longer is timed. Of the rest one in eight is, unless Sampling says otherwise, and stands for eight in the histograms.",
+            "What is timed because it took two ticks, and is not of the sample, began when the clock was last read on its CPU in that tick: it may be told too long by up to a tick, and by far less on a busy CPU. With Sampling 1 it is exact.",
             "A softirq is of a CPU, not of a network namespace: it works for all of them. So the rows are about the node.",
             "A delay begins at the first raise. When another one comes after the kernel has taken up what was raised and before it gets to this softirq, the next run has no delay of its own: delays are at most as many as runs.",
             "Interrupts that come while a softirq runs are part of its time. So is, on a virtual machine, the time in which the host runs something else.",
@@ -65,8 +66,8 @@ public sealed unsafe class NetSoftirqProbe(EbpfPrograms programs, IOptions<NetSo
         ],
     };
 
-    // Shorter than the longest tick a kernel may have (CONFIG_HZ): a sample would miss what is to be told.
-    private bool ShortThreshold => Options.DelayThreshold < LongestTick || Options.RunThreshold < LongestTick;
+    // What is shorter than two ticks need not be seen to change them: a sample would miss what is to be told, or counted one by one.
+    private bool ShortThreshold => new[] { Options.DelayThreshold, Options.RunThreshold, LeastCounted }.Min() < 2 * KernelCalls.Tick;
 
     /// <inheritdoc />
     public override MetricTable<NetSoftirqRecord> Metrics => NetSoftirqRecord.Metrics;

@@ -18,10 +18,10 @@ public struct NetSoftirqRecord
     /// <summary>Runs over 100 ms. Unit: events.</summary>
     public Reading RanOver100Ms;
 
-    /// <summary>From the first raise to the entry; those within a tick from a sample that stands for all. Unit: microseconds. Kernel: softirq_raise, softirq_entry.</summary>
+    /// <summary>From the first raise to the entry; those within two ticks from a sample that stands for all. Unit: microseconds. Kernel: softirq_raise, softirq_entry.</summary>
     public Log2Histogram Delay;
 
-    /// <summary>From the entry to the exit; those within a tick from a sample that stands for all. Unit: microseconds. Kernel: softirq_entry, softirq_exit.</summary>
+    /// <summary>From the entry to the exit; those within two ticks from a sample that stands for all. Unit: microseconds. Kernel: softirq_entry, softirq_exit.</summary>
     public Log2Histogram Run;
 
     /// <summary>The metrics made of it.</summary>
@@ -59,8 +59,8 @@ public sealed class NetSoftirqOptions() : EbpfEventOptions(SectionName)
     public TimeSpan RunThreshold { get; set; } = TimeSpan.FromMilliseconds(10);
 
     /// <summary>
-    /// Of the softirqs that wait, or run, within one tick of the kernel's clock, one in this many is timed and stands for the others in the histograms; a power of two. 1: all, at some 100 ns
-    /// more for each. Longer ones are always timed, and with a threshold below 10 ms all are. Default: 8.
+    /// Of the softirqs that wait, or run, within two ticks of the kernel's clock, one in this many is timed and stands for the others in the histograms; a power of two. 1: all, at some 100 ns
+    /// more for each. Longer ones are always timed, and where two ticks are longer than a threshold or 10 ms all are. Default: 8.
     /// </summary>
     public int Sampling { get; set; } = 8;
 
