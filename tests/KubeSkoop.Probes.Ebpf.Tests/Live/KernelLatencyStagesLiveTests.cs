@@ -186,11 +186,13 @@ public sealed class KernelLatencyStagesLiveTests
         }
         await line.Left.SendUdpAsync(50, to, hops: 1);
         await heard.ExactlyAsync(0);
+        await Task.Delay(100);
+        DateTimeOffset began = TimeProvider.System.GetUtcNow();
         await line.Left.SendUdpAsync(100, to);
         await line.Middle.SendUdpAsync(100, to);
         IReadOnlyList<KernelLatencyEvent> passed = await heard.ExactlyAsync(200);
         Assert.Equal((100, 100), (passed.Count(static e => e.Path == KernelLatencyPath.Forward), passed.Count(static e => e.Path == KernelLatencyPath.Transmit)));
-        Assert.All(passed, static e => Assert.InRange(e.Latency, TimeSpan.Zero, TimeSpan.FromMilliseconds(90)));
+        Assert.All(passed, e => Assert.True(e.Timestamp - e.Latency > began - TimeSpan.FromMilliseconds(50), e.Message)); // none of those that were dropped
 
         // Nobody answers; another process, on whichever CPU, says who it is.
         await line.Right.IpAsync("link", "set", "eth0", "arp", "off");
