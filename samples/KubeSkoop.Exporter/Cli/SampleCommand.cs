@@ -100,7 +100,7 @@ internal static class SampleCommand
 
     private static void WriteTable(CliHost host, IReadOnlyList<SampleReading.Row> rows)
     {
-        var table = new TextTable("Namespace", "Inode", "Pod", "Attributes", "Metric", "Value");
+        var table = new TextTable("Namespace", "Inode", "Pod", "Attributes", "Metric", "Value", "Unit");
         foreach (SampleReading.Row row in rows)
         {
             string inode = row.Inode?.ToString(CultureInfo.InvariantCulture) ?? "-";
@@ -111,9 +111,18 @@ internal static class SampleCommand
                     ? string.Create(CultureInfo.InvariantCulture, $"{histogram.Count} observations, sum {histogram.Sum * value.Scale}")
                     : value.Number.Kind == MetricValueKind.UInt64 ? value.Number.UInt64.ToString(CultureInfo.InvariantCulture)
                     : value.Number.AsDouble().ToString(CultureInfo.InvariantCulture);
-                table.Add(row.Namespace ?? "node", inode, row.Pod ?? "-", attributes, value.Name, text);
+                table.Add(row.Namespace ?? "node", inode, row.Pod ?? "-", attributes, value.Name, text, UnitOf(value.Unit));
             }
         }
         table.Write(host);
     }
+
+    // UCUM, as people say it.
+    private static string UnitOf(string unit) => unit switch
+    {
+        "1" or "" => "-",
+        "By" => "bytes",
+        ['{', .. var what, '}'] => what,
+        _ => unit,
+    };
 }

@@ -22,12 +22,12 @@ internal sealed class SampleReading : ISampleVisitor
                 if (metrics[m].ReadHistogram is { } histogram)
                 {
                     ref readonly Log2Histogram distribution = ref histogram(in row.Value);
-                    if (!distribution.IsAbsent) values.Add(new Value(names[m], default, distribution, metrics[m].HistogramScale));
+                    if (!distribution.IsAbsent) values.Add(new Value(names[m], metrics[m].Unit, default, distribution, metrics[m].HistogramScale));
                     continue;
                 }
                 MetricValue number = metrics[m].Read!(in row.Value);
                 // What is absent, or is no number, is left out: JSON has neither, and zero would be a lie.
-                if (number.Kind != MetricValueKind.Absent && double.IsFinite(number.AsDouble())) values.Add(new Value(names[m], number, null, 1));
+                if (number.Kind != MetricValueKind.Absent && double.IsFinite(number.AsDouble())) values.Add(new Value(names[m], metrics[m].Unit, number, null, 1));
             }
             // Without the name of a pod the network namespace's name stands in for the Kubernetes namespace.
             _rows.Add(new Row(row.Namespace, row.Namespace?.Inode, PodText.Namespace(row.Pod, row.Namespace), PodText.Name(row.Pod), [.. row.Pod?.Attributes ?? [], .. row.Subject.Attributes], values));
@@ -36,5 +36,5 @@ internal sealed class SampleReading : ISampleVisitor
 
     internal sealed record Row(NetworkNamespace? NetworkNamespace, uint? Inode, string? Namespace, string? Pod, IReadOnlyList<SampleAttribute> Attributes, IReadOnlyList<Value> Values);
 
-    internal sealed record Value(string Name, MetricValue Number, Log2Histogram? Histogram, double Scale);
+    internal sealed record Value(string Name, string Unit, MetricValue Number, Log2Histogram? Histogram, double Scale);
 }

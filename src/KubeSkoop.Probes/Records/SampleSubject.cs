@@ -67,6 +67,13 @@ public sealed class SampleSubject
         return made;
     }
 
+    /// <summary>The pod, or where none is known the network namespace, and the attributes, for people.</summary>
+    public override string ToString()
+    {
+        string whose = Pod?.ToString() ?? Namespace?.ToString() ?? "node";
+        return _attributes.Length == 0 ? whose : $"{whose} {string.Join(' ', _attributes.Select(static a => $"{a.Name}={a.Value}"))}";
+    }
+
     // Oldest out first; a lost race only means that somebody encodes again. A method of its own: a closure over the
     // owner would be allocated in every call of the caller, also when the cache answers.
     private void Keep(EncodedCache made, EncodedCache[] kept) =>

@@ -44,4 +44,16 @@ public sealed class PodIdentityTests
         ns.Update(ns.Facts with { Pod = new PodIdentity("shop", "web-0", "uid") { Attributes = [new SampleAttribute("team", "core")] } });
         Assert.Equal(version + 2, ns.Version);
     }
+
+    [Fact]
+    public void A_rows_subject_says_whose_it_is()
+    {
+        var unknown = new NetworkNamespace(4711, false, new NamespaceFacts("blue", null, null, null));
+        var known = new NetworkNamespace(4712, false, new NamespaceFacts("cni-1", null, null, new PodIdentity("shop", "web-0")));
+        Assert.Equal("node", SampleSubject.Node.ToString());
+        Assert.Equal("node cpu=1", new SampleSubject(null, new SampleAttribute("cpu", "1")).ToString());
+        Assert.Equal("blue (net:[4711])", unknown.Subject.ToString());
+        Assert.Equal("shop/web-0 network.interface.name=eth0 network.type=ipv4", new SampleSubject(known, new SampleAttribute("network.interface.name", "eth0"), new SampleAttribute("network.type", "ipv4")).ToString());
+        Assert.Equal("uid 1", new SampleSubject(unknown, PodIdentity.OfUid("1")).ToString());
+    }
 }
