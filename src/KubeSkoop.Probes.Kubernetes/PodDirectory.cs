@@ -247,7 +247,10 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
 
     private void SayIfLooked()
     {
-        if (_status.HasLooked && _cluster is not { HasLooked: false }) _looked.TrySetResult();
+        if (_looked.Task.IsCompleted || !_status.HasLooked || _cluster is { HasLooked: false }) return;
+        // What one of the three watches has just listed may not be merged yet, though it says that it has looked.
+        lock (_mergeGate) Merge();
+        _looked.TrySetResult();
     }
 
     /// <summary>The runtime knows what is here; the API what it is for, and labels as they are now.</summary>
