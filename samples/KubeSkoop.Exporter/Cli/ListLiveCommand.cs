@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Text.Json;
 using KubeSkoop.Exporter.Configuration;
+using KubeSkoop.Exporter.Metrics;
 
 namespace KubeSkoop.Exporter.Cli;
 
@@ -57,6 +58,9 @@ internal static class ListLiveCommand
             var table = new TextTable("Probe", "State", "Way", "Series", "Samples", "ms each", "CPU here", "Kernel runs", "ns each", "CPU in kernel", "Events", "Not sent");
             foreach (JsonElement probe in probes.EnumerateArray()) table.Add(Row(probe, now));
             table.Write(host);
+            // A sentence in a column would push the numbers out of sight.
+            foreach (JsonElement probe in probes.EnumerateArray())
+                if (Reason(probe) is { } reason) host.Output.WriteLine(SafeText.Clean(reason));
             return ExitCodes.Ok;
         }
     }
@@ -69,12 +73,16 @@ internal static class ListLiveCommand
         bool inKernel = probe.TryGetProperty("kernel_runs", out _);
         return
         [
-            Text(probe, "name") ?? "-", Text(probe, "state") ?? "-", Text(probe, "source") ?? Text(probe, "reason") ?? "-",
+            Text(probe, "name") ?? "-", Text(probe, "state") ?? "-", Text(probe, "source") ?? "-",
             runs ? Whole(Number(probe, "series")) : "-", Whole(samples), samples > 0 ? (cpu * 1000 / samples).ToString("0.000", CultureInfo.InvariantCulture) : "-", Share(cpu, alive),
             inKernel ? Whole(programs) : "-", inKernel && programs > 0 ? Whole(kernel * 1e9 / programs) : "-", inKernel ? Share(kernel, alive) : "-",
             Whole(Number(probe, "events_sent")), Whole(Number(probe, "events_dropped") + Number(probe, "events_suppressed") + Number(probe, "events_lost")),
         ];
     }
+
+    private static string? Reason(JsonElement probe) =>
+        Text(probe, "reason") is not { Length: > 0 } reason || Text(probe, "state") is "Stopped" ? null
+        : Text(probe, "name") is { } name && !reason.StartsWith($"{name}:", StringComparison.Ordinal) ? $"{name}: {reason}" : reason;
 
     // Of one core, since the probe was started; a probe that was stopped in between has used some of it before.
     private static string Share(double seconds, double alive) => alive > 0 ? (seconds / alive).ToString("0.000 %", CultureInfo.InvariantCulture) : "-";

@@ -6,27 +6,32 @@ namespace KubeSkoop.Exporter.Cli;
 /// <summary>Rows of text: framed on a terminal, plain aligned columns in a pipe. What pods named is made safe for both.</summary>
 internal sealed class TextTable(params string[] columns)
 {
+    private const int Foldable = 24;
+
     private readonly List<string[]> _rows = [];
 
     internal void Add(params string[] cells) => _rows.Add([.. cells.Select(SafeText.Clean)]);
 
     internal void Write(CliHost host)
     {
-        if (host.IsTerminal) WriteFramed(host.Output);
-        else WritePlain(host.Output);
+        int[] widths = [.. columns.Select((c, i) => _rows.Select(r => r[i].Length).Append(c.Length).Max())];
+        if (!host.IsTerminal || !WriteFramed(host.Output, widths)) WritePlain(host.Output, widths);
     }
 
-    private void WriteFramed(TextWriter output)
+    // A column of sentences is folded; a terminal without room for the others would fold every word and number.
+    private bool WriteFramed(TextWriter output, int[] widths)
     {
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
+        if (widths.Sum() - widths.Max() + Math.Min(widths.Max(), Foldable) + (3 * widths.Length) + 1 > console.Profile.Width) return false;
         var table = new Table().Border(TableBorder.Rounded);
         foreach (string column in columns) table.AddColumn(new TableColumn(new Text(column, new Style(decoration: Decoration.Bold))));
         foreach (string[] row in _rows) table.AddRow(row.Select(static cell => new Text(cell)));
-        AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) }).Write(table);
+        console.Write(table);
+        return true;
     }
 
-    private void WritePlain(TextWriter output)
+    private void WritePlain(TextWriter output, int[] widths)
     {
-        int[] widths = [.. columns.Select((c, i) => _rows.Select(r => r[i].Length).Append(c.Length).Max())];
         foreach (string[] row in _rows.Prepend(columns))
             output.WriteLine(string.Join("  ", row.Select((cell, i) => cell.PadRight(widths[i]))).TrimEnd());
     }
