@@ -130,11 +130,14 @@ public sealed class KernelLatencyStagesLiveTests
         {
             await using var bench = new EbpfBench();
             KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
+            // IPv6 reports its groups some seconds after a device is up, through IP as all else. Others do not hear them.
+            var unseen = new Dictionary<TestNamespace, ulong>();
+            foreach (TestNamespace ns in (TestNamespace[])[left, right]) unseen[ns] = await ns.NstatAsync("Icmp6OutMsgs") - bench.Record(probe, ns).Transmit.Count;
             IPAddress to = v6 ? TestNamespace.RightIPv6 : TestNamespace.RightIPv4;
             using Socket listener = await right.ListenAsync(new IPEndPoint(to, Port));
             using Socket client = await left.ConnectTcpAsync(new IPEndPoint(to, Port));
             using Socket server = listener.Accept();
-            using var heard = new Heard<KernelLatencyEvent>(probe, left);
+            using var heard = new Heard<KernelLatencyEvent>(probe, e => e.NetworkNamespaceInode == left.Inode && e.Flow is { ProtocolName: "TCP" });
             byte[] buffer = new byte[100_000];
             for (int i = 0; i < 20; i++)
             {
@@ -144,6 +147,7 @@ public sealed class KernelLatencyStagesLiveTests
                 for (int got = 0; got < 50_000;) got += client.Receive(buffer);
             }
             KernelLatencyRecord record = default;
+            var reported = new Dictionary<TestNamespace, ulong>();
             string counts = "";
             foreach (TestNamespace ns in (TestNamespace[])[left, right])
             {
@@ -152,17 +156,18 @@ public sealed class KernelLatencyStagesLiveTests
                     // What TCP counts are segments of the wire, and some go together as one packet: from the left none does.
                     IReadOnlyDictionary<string, ulong> tcp = await ns.NstatAsync();
                     record = bench.Record(probe, ns);
-                    counts = $"{record.Receive.Count} received, {record.Transmit.Count} sent, {tcp["TcpInSegs"]} and {tcp["TcpOutSegs"]} by TCP";
-                    return ns == left ? record.Transmit.Count == tcp["TcpOutSegs"] && record.Receive.Count <= tcp["TcpInSegs"] : record.Receive.Count == tcp["TcpInSegs"] && record.Transmit.Count <= tcp["TcpOutSegs"];
+                    ulong other = reported[ns] = tcp["Icmp6OutMsgs"] - unseen[ns], sent = record.Transmit.Count - other;
+                    counts = $"{record.Receive.Count} received, {sent} sent and {other} group reports, {tcp["TcpInSegs"]} and {tcp["TcpOutSegs"]} by TCP";
+                    return ns == left ? sent == tcp["TcpOutSegs"] && record.Receive.Count <= tcp["TcpInSegs"] : record.Receive.Count == tcp["TcpInSegs"] && sent <= tcp["TcpOutSegs"];
                 }, () => $"as many as TCP's: {counts}");
                 Assert.Equal(record.Receive.Count, record.ReceiveDevice.Count);
                 Assert.Equal(record.Receive.Count, record.ReceiveRouting.Count);
                 Assert.Equal(record.Receive.Count, record.ReceiveSocket.Count);
                 Assert.Equal(record.Transmit.Count, record.TransmitDevice.Count);
-                Assert.Equal(record.Transmit.Count - (ns == left ? 0u : 1), record.TransmitRouting.Count); // the answer to the first segment finds its route before
+                Assert.Equal(record.Transmit.Count - reported[ns] - (ns == left ? 0u : 1), record.TransmitRouting.Count); // the answer to the first segment finds its route before
                 Assert.Equal(0ul, record.Forward.Count);
             }
-            Assert.Equal(bench.Record(probe, left).Receive.Count, bench.Record(probe, right).Transmit.Count);
+            Assert.Equal(bench.Record(probe, left).Receive.Count, record.Transmit.Count - reported[right]);
             Assert.All(heard.Take(), e => Assert.Equal((client.LocalEndPoint!.ToString(), client.RemoteEndPoint!.ToString()), (Text(e.Flow!.Value.Source), Text(e.Flow.Value.Destination))));
         }
     });
