@@ -33,10 +33,18 @@ public class CliTests
     [Fact]
     public async Task A_terminal_gets_a_frame_and_no_pod_can_break_it()
     {
-        (int code, string output, _) = await RunAsync(["sample", "fake"], terminal: true);
+        (int code, string output, _) = await RunAsync(["sample", "fake"], terminal: 250);
         Assert.Equal(ExitCodes.Ok, code);
         Assert.Contains("╭", output, StringComparison.Ordinal);
         Assert.DoesNotContain("\u001b[31m", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_terminal_too_narrow_for_a_frame_gets_what_a_pipe_gets()
+    {
+        (_, string narrow, _) = await RunAsync(["sample", "fake"], terminal: 60);
+        (_, string pipe, _) = await RunAsync(["sample", "fake"]);
+        Assert.Equal(pipe, narrow);
     }
 
     [Fact]
@@ -193,7 +201,7 @@ public class CliTests
         }
     }
 
-    private static async Task<(int Code, string Output, string Errors)> RunAsync(string[] args, bool terminal = false, IDictionary? environment = null,
+    private static async Task<(int Code, string Output, string Errors)> RunAsync(string[] args, int? terminal = null, IDictionary? environment = null,
         Action<ExporterApp>? started = null, CancellationToken cancellation = default)
     {
         var fake = new FakeProbe();
@@ -208,7 +216,7 @@ public class CliTests
         {
             Output = output,
             Errors = TextWriter.Synchronized(errors),
-            IsTerminal = terminal,
+            TerminalWidth = terminal,
             Environment = environment ?? new Hashtable(),
             Probes = Make.Probes(fake, gone, broken),
             Started = started,

@@ -9,8 +9,8 @@ internal sealed class CliHost
 
     internal required TextWriter Errors { get; init; }
 
-    /// <summary>Whether the output is a terminal, so that a table may have frames and colours.</summary>
-    internal bool IsTerminal { get; init; }
+    /// <summary>Columns of the terminal the output goes to, so that a table may have frames; null for a pipe or a file.</summary>
+    internal int? TerminalWidth { get; init; }
 
     internal IDictionary Environment { get; init; } = new Hashtable();
 
@@ -26,7 +26,7 @@ internal sealed class CliHost
     {
         Output = Console.Out,
         Errors = Console.Error,
-        IsTerminal = !Console.IsOutputRedirected,
+        TerminalWidth = Console.IsOutputRedirected ? null : Console.WindowWidth,
         Environment = System.Environment.GetEnvironmentVariables(),
     };
 }

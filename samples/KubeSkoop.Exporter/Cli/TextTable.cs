@@ -15,19 +15,20 @@ internal sealed class TextTable(params string[] columns)
     internal void Write(CliHost host)
     {
         int[] widths = [.. columns.Select((c, i) => _rows.Select(r => r[i].Length).Append(c.Length).Max())];
-        if (!host.IsTerminal || !WriteFramed(host.Output, widths)) WritePlain(host.Output, widths);
+        // A column of sentences is folded; a terminal without room for the others would fold every word and number.
+        int framed = widths.Sum() - widths.Max() + Math.Min(widths.Max(), Foldable) + (3 * widths.Length) + 1;
+        if (host.TerminalWidth is { } terminal && framed <= terminal) WriteFramed(host.Output, terminal);
+        else WritePlain(host.Output, widths);
     }
 
-    // A column of sentences is folded; a terminal without room for the others would fold every word and number.
-    private bool WriteFramed(TextWriter output, int[] widths)
+    private void WriteFramed(TextWriter output, int terminal)
     {
         IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
-        if (widths.Sum() - widths.Max() + Math.Min(widths.Max(), Foldable) + (3 * widths.Length) + 1 > console.Profile.Width) return false;
+        console.Profile.Width = terminal;
         var table = new Table().Border(TableBorder.Rounded);
         foreach (string column in columns) table.AddColumn(new TableColumn(new Text(column, new Style(decoration: Decoration.Bold))));
         foreach (string[] row in _rows) table.AddRow(row.Select(static cell => new Text(cell)));
         console.Write(table);
-        return true;
     }
 
     private void WritePlain(TextWriter output, int[] widths)
