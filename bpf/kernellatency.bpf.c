@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
 // kernellatency: how long packets take in the kernel's IP layer, and in which part of it. A packet is followed by its address in a table
-// where addresses have fixed places: written anew at each packet's beginning, so nothing can stay or run full, and a look costs no
-// hash. It works on whichever CPU a packet goes on, also after it has waited for a neighbour or in a queue of netfilter.
+// where addresses have fixed places: written anew at each packet's beginning and given up at its end, so nothing can stay or run full,
+// and a look costs no hash. It works on whichever CPU a packet goes on, also after it has waited for a neighbour or in a queue of netfilter.
 //
 // The functions are those that are called through pointers or from other files, so no compiler has inlined them. Where functions
 // cannot be hooked, tracepoints give the time from the device to the socket, and of TCP from the socket to the device: no stages.
@@ -95,8 +95,16 @@ static __always_inline __u32 stands_for(__u64 latency)
 	return bpf_get_prandom_u32() & mask ? 0 : mask + 1;
 }
 
+// Whether a place is that of a packet on its way, which will not be seen to arrive.
+static __always_inline bool is_taken_from(const struct packet *packet, const void *skb)
+{
+	return kernellatency.follows && packet->skb && packet->skb != (__u64)skb && packet->stage != SKIPPED;
+}
+
 static __always_inline void begin(struct packet *packet, const void *skb, __u32 stage, bool sent, __u64 now)
 {
+	if (is_taken_from(packet, skb))
+		ks_count(uncounted);
 	packet->skb = 0;
 	packet->start = now;
 	packet->since = now;
@@ -371,6 +379,14 @@ int BPF_PROG(queue_to_device, struct sk_buff *skb)
 	return 0;
 }
 
+// What sockets of other families are given (netlink, Unix) came from no device.
+static __always_inline bool is_from_device(const struct sk_buff *skb, const struct sock *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(skb, skb_iif);
+}
+
 // Every socket's filter is asked, whether it has one or not.
 static __always_inline int on_socket(const struct sk_buff *skb, const struct sock *sk)
 {
@@ -379,7 +395,7 @@ static __always_inline int on_socket(const struct sk_buff *skb, const struct soc
 
 	if (!packet)
 		return 0;
-	if (!packet->sent && (packet->stage == KERNELLATENCY_SOCKET || packet->stage == KERNELLATENCY_LOCAL_IN)) {
+	if (!packet->sent && (packet->stage == KERNELLATENCY_SOCKET || packet->stage == KERNELLATENCY_LOCAL_IN) && is_from_device(skb, sk)) {
 		now = bpf_ktime_get_ns();
 		pass(packet, SKIPPED, now);
 		finish(KERNELLATENCY_RECEIVE, skb, sk, BPF_CORE_READ(sk, __sk_common.skc_net.net), packet->start, now, packet);
@@ -388,14 +404,26 @@ static __always_inline int on_socket(const struct sk_buff *skb, const struct soc
 	return 0;
 }
 
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(drop, const struct sk_buff *skb)
+// What is dropped, and what IP itself has taken (ping, neighbours, groups, what was cut up): its memory is another one's at once.
+static __always_inline int on_end(const struct sk_buff *skb)
 {
 	struct packet *packet = find(skb);
 
 	if (packet)
 		packet->skb = 0;
 	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(drop, const struct sk_buff *skb)
+{
+	return on_end(skb);
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(consume, const struct sk_buff *skb)
+{
+	return on_end(skb);
 }
 
 // A function's argument that is asked for, by each way to hook it.
@@ -533,7 +561,7 @@ int BPF_PROG(take_segment, struct sock *sk, struct sk_buff *skb)
 {
 	struct packet *packet = find(skb);
 
-	if (!packet)
+	if (!packet || packet->sent)
 		return 0;
 	if (!sk->sk_lock.owned)
 		finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
@@ -541,7 +569,8 @@ int BPF_PROG(take_segment, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
-// A datagram is the last in its socket's queue when the socket is told; if its reader was not faster.
+// A datagram is the last in its socket's queue when the socket is told; if its reader was not faster. Where a group has several receivers
+// it is a copy, which did not begin where it lies.
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(take_datagram, struct sock *sk)
 {
@@ -552,24 +581,34 @@ int BPF_PROG(take_datagram, struct sock *sk)
 		return 0;
 	skb = sk->sk_receive_queue.prev;
 	packet = find(skb);
-	if (!packet)
+	if (!packet || packet->sent || (BPF_CORE_READ_BITFIELD(skb, cloned) && BPF_CORE_READ_BITFIELD(skb, pkt_type)))
 		return 0;
 	finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }
 
-// TCP stamps what it sends with the time when it may leave: later than now when it is paced.
+// TCP stamps what it sends with the time when it may leave: later than now when it is paced. A bridge, bond, VLAN or tunnel hands it on to
+// the device below, with the same stamp.
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(queue_segment, struct sk_buff *skb)
 {
 	const struct sock *sk = skb->sk;
+	struct packet *packet;
 
 	if (!sk || skb->skb_iif || !skb->tstamp)
 		return 0;
 	if (sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (chosen(skb->dev->nd_net.net))
-		finish(KERNELLATENCY_TRANSMIT, skb, sk, skb->dev->nd_net.net, skb->tstamp, bpf_ktime_get_ns(), NULL);
+	if (!chosen(skb->dev->nd_net.net))
+		return 0;
+	packet = place_of(skb);
+	if (!packet || (packet->sent && packet->skb == (__u64)skb && packet->start == (__u64)skb->tstamp))
+		return 0;
+	packet->skb = 0;
+	packet->start = skb->tstamp;
+	packet->sent = true;
+	packet->skb = (__u64)skb;
+	finish(KERNELLATENCY_TRANSMIT, skb, sk, skb->dev->nd_net.net, skb->tstamp, bpf_ktime_get_ns(), NULL);
 	return 0;
 }

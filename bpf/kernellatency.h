@@ -42,7 +42,7 @@ KS_RECORD(kernellatency_event);
 // C#: Probes/KernelLatency/KernelLatencyEvent.cs
 struct kernellatency_settings {
 	__u32 sampling_mask;	// of the fast packets those are counted whose random number has none of these bits
-	__u32 pad;
+	__u32 follows;		// whether every packet's end is seen, so that what is still in its place is on its way
 };
 
 // Stages in the order of each path.

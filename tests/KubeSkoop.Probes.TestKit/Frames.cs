@@ -20,7 +20,8 @@ public static class Frames
     /// <param name="payload">What follows the IP header.</param>
     /// <param name="missing">Bytes the header says there are beyond the payload.</param>
     /// <param name="fragment">The 16 bits of flags and offset; IPv4 only.</param>
-    public static byte[] Packet(IPAddress from, IPAddress to, byte protocol, ReadOnlySpan<byte> payload, int missing = 0, ushort fragment = 0)
+    /// <param name="identification">What the fragments of one packet have in common; IPv4 only.</param>
+    public static byte[] Packet(IPAddress from, IPAddress to, byte protocol, ReadOnlySpan<byte> payload, int missing = 0, ushort fragment = 0, ushort identification = 1)
     {
         ArgumentNullException.ThrowIfNull(from);
         ArgumentNullException.ThrowIfNull(to);
@@ -44,7 +45,7 @@ public static class Frames
         {
             header[0] = 0x45;
             BinaryPrimitives.WriteUInt16BigEndian(header[2..], (ushort)(headerLength + payload.Length + missing));
-            header[5] = 1;
+            BinaryPrimitives.WriteUInt16BigEndian(header[4..], identification);
             BinaryPrimitives.WriteUInt16BigEndian(header[6..], fragment);
             header[8] = 64;
             header[9] = protocol;

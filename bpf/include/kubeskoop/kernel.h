@@ -274,6 +274,7 @@ struct sk_buff {
 	__s64 tstamp;
 	unsigned int len;
 	int skb_iif;
+	__u8 cloned:1;		// its data may have other packets, too
 	__u8 pkt_type:3;
 	__be16 protocol;
 	__u16 transport_header;

@@ -87,6 +87,12 @@ internal static unsafe partial class Libbpf
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_map__set_max_entries")]
     internal static partial int SetMapEntries(nint map, uint entries);
 
+    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_map__map_flags")]
+    internal static partial uint MapFlags(nint map);
+
+    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_map__set_map_flags")]
+    internal static partial int SetMapFlags(nint map, uint flags);
+
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_map__key_size")]
     internal static partial uint MapKeySize(nint map);
 

@@ -60,6 +60,12 @@ internal sealed unsafe class KernelFeatures
     /// <summary>Why functions cannot be hooked with kprobes, or <see langword="null"/>.</summary>
     internal string? KprobeRefusal { get; }
 
+    /// <summary>
+    /// Whether programs at kprobes may only use hash maps whose entries are allocated beforehand. Before 6.1 a kprobe may lie within the allocator itself; the kernel warns, and refuses it where it is preemptible everywhere.
+    /// Since then programs have an allocator of their own.
+    /// </summary>
+    internal bool WantsRoomBeforehand => Btf?.Struct("bpf_mem_alloc") is null;
+
     /// <summary>Found out once; the kernel does not change under a process.</summary>
     internal static KernelFeatures Of(EbpfOptions options)
     {

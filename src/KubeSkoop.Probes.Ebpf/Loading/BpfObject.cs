@@ -74,6 +74,7 @@ internal sealed unsafe class BpfObject : IDisposable
             if (wanted.Count > 0) throw new InvalidOperationException($"The object of {probe} has no program {string.Join(", ", wanted)}.");
             foreach (var (map, entries) in sizes)
                 if (Libbpf.FindMap(handle, map) is var found && found != 0) _ = Libbpf.SetMapEntries(found, entries);
+            if (features.WantsRoomBeforehand && chosen.Any(static c => c.Variant?.Name == "kprobe")) Preallocate(handle);
             int error = Libbpf.ObjectLoad(handle);
             said = Libbpf.StopListening();
             if (error < 0) throw Explain(probe, "the kernel does not take its programs", -error, said, features);
@@ -255,6 +256,15 @@ internal sealed unsafe class BpfObject : IDisposable
             return hook.Without is not null && !only ? new ChosenHook(hook, null, why)
                 : throw new ProbeUnavailableException(probe, $"this kernel has no way to see '{hook.Name}'", why, "Run 'kernel' in the exporter to see what this kernel can do.");
         }
+    }
+
+    // What programs at kprobes take must be there: see KernelFeatures.WantsRoomBeforehand.
+    private static void Preallocate(BpfObjectHandle handle)
+    {
+        const int Hash = 1, PerCpuHash = 5; // enum bpf_map_type, include/uapi/linux/bpf.h
+        const uint NoPreallocation = 1; // BPF_F_NO_PREALLOC
+        for (nint map = Libbpf.NextMap(handle, 0); map != 0; map = Libbpf.NextMap(handle, map))
+            if (Libbpf.MapType(map) is Hash or PerCpuHash) _ = Libbpf.SetMapFlags(map, Libbpf.MapFlags(map) & ~NoPreallocation);
     }
 
     private static BpfObjectHandle Open(string probe, byte[] image, string? btf)

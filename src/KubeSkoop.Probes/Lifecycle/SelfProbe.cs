@@ -72,7 +72,7 @@ public struct ProbeSelfRecord
         { "kubeskoop.probe.kernel.time", MetricKind.Counter, "s", "CPU time of those runs.", static (in ProbeSelfRecord r) => r.KernelNanoseconds.HasValue ? r.KernelNanoseconds.Value / 1e9 : MetricValue.Absent },
         { "kubeskoop.probe.events.suppressed", MetricKind.Counter, "{event}", "Events the kernel did not send because of the probe's limit.", static (in ProbeSelfRecord r) => r.EventsSuppressed },
         { "kubeskoop.probe.events.lost", MetricKind.Counter, "{event}", "Events the kernel had no room for in the ring buffer.", static (in ProbeSelfRecord r) => r.EventsLost },
-        { "kubeskoop.probe.uncounted", MetricKind.Counter, "{hit}", "Hits the kernel had no room to count for: more network namespaces than the probe has room for.", static (in ProbeSelfRecord r) => r.Uncounted },
+        { "kubeskoop.probe.uncounted", MetricKind.Counter, "{hit}", "Hits that had no room in the kernel: more network namespaces than the probe has room for, or more at once of what it follows.", static (in ProbeSelfRecord r) => r.Uncounted },
         { "kubeskoop.probe.missed", MetricKind.Counter, "{hit}", "Hits for which the kernel did not run the probe's program, because it interrupted itself.", static (in ProbeSelfRecord r) => r.Missed },
     };
 }

@@ -66,6 +66,48 @@ public sealed class KernelLatencyLiveTests
         }
     });
 
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [InlineData(false)]
+    [InlineData(true)]
+    public Task Segments_that_leave_through_a_bridge_are_counted_once(bool v6) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            // The device becomes a port, and the bridge gets its address.
+            await left.IpAsync("address", "flush", "dev", "eth0");
+            await left.IpAsync("link", "add", "br0", "address", "02:00:00:00:00:01", "type", "bridge");
+            await left.IpAsync("link", "set", "br0", "addrgenmode", "none");
+            await left.IpAsync("link", "set", "eth0", "master", "br0");
+            await left.IpAsync("link", "set", "br0", "up");
+            foreach ((string own, string peer) in ((string, string)[])[("10.99.0.1/24", "10.99.0.2"), ("fd99::1/64", "fd99::2")])
+            {
+                await left.IpAsync([.. (string[])["address", "add", own, "dev", "br0"], .. own.Contains(':', StringComparison.Ordinal) ? (string[])["nodad"] : []]);
+                await left.IpAsync("neighbour", "replace", peer, "lladdr", "02:00:00:00:00:02", "dev", "br0", "nud", "permanent");
+            }
+            await using var bench = new EbpfBench();
+            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
+            using Socket listener = await right.ListenAsync(new IPEndPoint(v6 ? TestNamespace.RightIPv6 : TestNamespace.RightIPv4, 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            ulong before = await SegmentsAsync(left), countedBefore = bench.Record(probe, left).Transmit.Count;
+            using var heard = new Heard<KernelLatencyEvent>(probe, e => e.NetworkNamespaceInode == left.Inode && e.Path == KernelLatencyPath.Transmit);
+            byte[] buffer = new byte[10];
+            for (int i = 0; i < 50; i++)
+            {
+                client.Send(buffer);
+                Assert.Equal(10, server.Receive(buffer));
+                server.Send(buffer);
+                Assert.Equal(10, client.Receive(buffer));
+            }
+            ulong segments = 0, counted = 0;
+            await Eventually.TrueAsync(async () => (segments = await SegmentsAsync(left) - before) == (counted = bench.Record(probe, left).Transmit.Count - countedBefore) && segments >= 50,
+                () => $"{segments} segments to be counted, not {counted}");
+            Assert.All(await heard.ExactlyAsync((int)segments), static e => Assert.Equal("br0", e.Device));
+        }
+    });
+
     [LiveTheory(Needs.NetNs | Needs.DataReady)]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]

@@ -228,6 +228,66 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
+    [LiveTheory(Needs.NetNs | Needs.Functions)]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_IP_itself_takes_is_not_counted_as_what_gets_its_memory(bool v6)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
+            using var heard = new Heard<KernelLatencyEvent>(probe, e => e.NetworkNamespaceInode == right.Inode && e.Path == KernelLatencyPath.Receive);
+            ulong sent = bench.Record(probe, right).Transmit.Count;
+            await right.RunAsync(() =>
+            {
+                string path = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
+                using var local = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+                local.Bind(new UnixDomainSocketEndPoint(path));
+                byte[] message = new byte[200];
+                for (int i = 0; i < 50; i++)
+                {
+                    left.PingAsync(1, v6 ? TestNamespace.RightIPv6 : TestNamespace.RightIPv4).GetAwaiter().GetResult();
+                    Thread.Sleep(5);
+                    for (int j = 0; j < 4; j++)
+                    {
+                        local.SendTo(message, new UnixDomainSocketEndPoint(path));
+                        Assert.Equal(message.Length, local.Receive(message));
+                    }
+                }
+                File.Delete(path);
+            });
+            KernelLatencyRecord record = bench.Record(probe, right);
+            Assert.True(record.Transmit.Count - sent >= 50, "the answers were followed");
+            Assert.Equal((0ul, 0ul), (record.Receive.Count, record.ReceiveOver10Ms.Value));
+            await heard.ExactlyAsync(0);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Functions, "sysctl")]
+    public async Task Packets_whose_places_are_taken_are_counted_as_such()
+    {
+        const int Places = 16_384; // bpf/kernellatency.bpf.c
+        const int Fragments = 20_000;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            // First fragments whose second never comes wait half a minute.
+            await right.ExecuteAsync("sysctl", "-qw", "net.ipv4.ipfrag_high_thresh=100000000");
+            await using var bench = new EbpfBench();
+            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
+            long before = probe.ReadKernelStatistics().Uncounted;
+            await left.SendFramesAsync("eth0", [.. Enumerable.Range(0, Fragments).Select(static i =>
+                TestKit.Frames.Packet(TestNamespace.LeftIPv4, TestNamespace.RightIPv4, 17, TestKit.Frames.Udp(Port, 24, 0), fragment: 0x2000, identification: (ushort)i))]);
+            await Eventually.TrueAsync(async () => await right.NstatAsync("IpReasmReqds") == Fragments, "the fragments");
+            Assert.InRange(probe.ReadKernelStatistics().Uncounted - before, Fragments - Places, Fragments);
+            Assert.Equal(0ul, bench.Record(probe, right).Receive.Count);
+        }
+    }
+
     [LiveTheory(Needs.NetNs | Needs.Functions | Needs.Tap)]
     [InlineData(false)]
     [InlineData(true)]

@@ -127,7 +127,7 @@ internal enum KernelLatencyStage
 internal struct KernelLatencySettings
 {
     internal uint SamplingMask;
-    private uint _pad;
+    internal uint Follows;
 }
 
 /// <summary>struct kernellatency_event, bpf/kernellatency.h.</summary>

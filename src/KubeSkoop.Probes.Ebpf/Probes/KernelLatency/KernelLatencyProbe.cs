@@ -25,7 +25,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     [
         Begin,
         new("to device", new HookVariant("tp_btf", ["queue_to_device"], static k => k.Tracepoint("net_dev_queue", 1))),
-        new("drop", new HookVariant("tp_btf", ["drop"], static k => k.Tracepoint("kfree_skb", 2))),
+        new("end", new HookVariant("tp_btf", ["drop", "consume"], static k => k.Tracepoint("kfree_skb", 2) ?? k.Tracepoint("consume_skb", 1))),
         IPv4,
         Functions("IPv6", IPv6Functions) with { Without = "IPv6" },
         new("netfilter",
@@ -52,7 +52,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
         ],
         KernelSources =
         [
-            "tracepoints net:netif_receive_skb, net:net_dev_queue, skb:kfree_skb",
+            "tracepoints net:netif_receive_skb, net:net_dev_queue, skb:kfree_skb, skb:consume_skb",
             "functions nf_hook_slow (begin and end), " + string.Join(", ", [.. IPv4Functions, .. IPv6Functions]),
             "coarse: tracepoints net:netif_receive_skb, tcp:tcp_probe, sock:sk_data_ready (6.3), net:net_dev_queue",
         ],
@@ -76,11 +76,12 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
             "Received packets count when their socket is found: what the kernel answers itself (ping, resets) or drops does not. Fragments count as the packet they make.",
             "Segments that are handled as one packet (GRO, GSO) are one.",
             "Every packet is followed, and whatever takes 1 ms or longer is counted. Of those that are faster one in eight is, at random, unless Sampling says otherwise, and stands for eight.",
+            "Packets are kept by their address in 16,384 places. One whose place is taken while it is on its way is lost sight of, and is in kubeskoop.probe.uncounted: mostly one that waits long beside much traffic.",
             "Sent packets but TCP's look up their route before there is a packet: they count from netfilter's output, or from ip_output, and have no stage of routing.",
             "What waits for a neighbour's address, or for a verdict (NFQUEUE), is measured until it goes on, on whichever CPU.",
             "A packet that is copied or cut up on its way (a fragmented one, one that several receivers share) is lost sight of, and does not count.",
             "Bridged frames, and what BPF programs redirect past IP, are not the IP layer's. Where a bridge shows packets to netfilter (br_netfilter), prerouting and routing of received ones are counted as prerouting.",
-            "Coarse: received are segments of TCP's established connections whose socket no process holds at that moment, and datagrams of UDP (from 6.3 on) that no reader takes at once; sent are TCP's, whose time begins with TCP's own stamp and may be too long by some 50 us.",
+            "Coarse: received are segments of TCP's established connections whose socket no process holds at that moment, and datagrams of UDP (from 6.3 on) that no reader takes at once; sent are TCP's at the first device, whose time begins with TCP's own stamp and may be too long by some 50 us.",
         ],
     };
 
@@ -124,6 +125,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     private protected override void Apply(Span<ulong> thresholdNs)
     {
         _settings->SamplingMask = (uint)Options.Sampling - 1;
+        _settings->Follows = _coarse ? 0u : 1;
         thresholdNs[0] = Nanoseconds(Options.Threshold);
     }
 
