@@ -105,7 +105,7 @@ public sealed class EbpfPrograms
         {
             Follow();
             NetworkNamespace? ns = _index.GetValueOrDefault(inode);
-            if (ns is not null && (since == long.MaxValue || Namespaces is not ProcNamespaceSource processes || !processes.HasLostItsProcess(ns))) return ns;
+            if (ns is not null && (since == long.MaxValue || Namespaces is not ProcNamespaceSource processes || !processes.MayBeAnother(ns))) return ns;
             long now = Stopwatch.GetTimestamp();
             looked = _lastLook >= since;
             if (looked) return ns;

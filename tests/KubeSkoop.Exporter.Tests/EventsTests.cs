@@ -78,11 +78,11 @@ public sealed class EventsTests
     public async Task An_unknown_probe_and_one_without_events_are_refused_by_name()
     {
         await using TestExporter exporter = await TestExporter.StartAsync([new FakeEvents(), new FakeProbe()]);
-        foreach (string name in (string[])["nope", "fake"])
+        foreach ((string name, string why) in ((string, string)[])[("nope", "There is no probe 'nope'. Known probes: fake_events."), ("fake", "The probe 'fake' has no events. Probes that have: fake_events.")])
         {
             using HttpResponseMessage response = await exporter.Client.GetAsync($"/events?probe={name}");
             Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
-            Assert.Equal($"There is no probe '{name}'. Known probes: fake_events.\n", await response.Content.ReadAsStringAsync());
+            Assert.Equal($"{why}\n", await response.Content.ReadAsStringAsync());
         }
         using HttpResponseMessage posted = await exporter.Client.PostAsync("/events", null);
         Assert.Equal(HttpStatusCode.MethodNotAllowed, posted.StatusCode);

@@ -55,7 +55,7 @@ internal static class ExporterCli
 
     private static int? Explain(Exception e) => e switch
     {
-        ConfigurationException or OptionsValidationException or UnknownProbeException or UnknownNamespaceException or TopException => ExitCodes.Usage,
+        ConfigurationException or OptionsValidationException or UnknownProbeException or UsageException => ExitCodes.Usage,
         // What the configuration binder says when a value does not fit its type; it names key and value.
         InvalidOperationException { InnerException: FormatException or ArgumentException or OverflowException } => ExitCodes.Usage,
         ProbeUnavailableException => ExitCodes.Unavailable,
@@ -87,12 +87,12 @@ internal static class ExporterCli
         var root = new RootCommand("Per-pod kernel network numbers of this machine. Without a command: serve.");
         settings.AddTo(root);
         serve.AddTo(root);
-        root.SetAction((parsed, cancellation) => ServeCommand.RunAsync(host, settings.Load(parsed, host, serve.Read(parsed)), cancellation));
+        root.SetAction((parsed, cancellation) => ServeCommand.RunAsync(host, settings.Load(parsed, host, serve.Read(parsed)), serve.Named(parsed), cancellation));
 
         var serveCommand = new Command("serve", "Serve the numbers over HTTP until stopped (the default).");
         settings.AddTo(serveCommand);
         serve.AddTo(serveCommand);
-        serveCommand.SetAction((parsed, cancellation) => ServeCommand.RunAsync(host, settings.Load(parsed, host, serve.Read(parsed)), cancellation));
+        serveCommand.SetAction((parsed, cancellation) => ServeCommand.RunAsync(host, settings.Load(parsed, host, serve.Read(parsed)), serve.Named(parsed), cancellation));
         root.Add(serveCommand);
 
         var json = new Option<bool>("--json") { Description = "Write JSON." };
@@ -117,6 +117,10 @@ internal static class ExporterCli
 
         var watched = new Option<string[]>("--probe") { Description = "Only these probes, with commas or one option each. Default: every BPF probe of the network that has events.", HelpName = "probes" };
         var events = new Option<int?>("--count") { Description = "End after this many events.", HelpName = "count", CustomParser = WholeNumber };
+        events.Validators.Add(static result =>
+        {
+            if (result.GetValueOrDefault<int?>() is < 1) result.AddError("--count must be 1 or more.");
+        });
         var watchCommand = new Command("watch", "Start probes and print their events as they happen.") { watched, netns, json, events };
         settings.AddTo(watchCommand);
         watchCommand.SetAction((parsed, cancellation) => WatchCommand.RunAsync(host, settings.Load(parsed, host, []),
@@ -170,6 +174,9 @@ internal static class ExporterCli
         {
             foreach (Option option in new Option[] { _port, _listen, _naming, _enable, _otlp }) command.Add(option);
         }
+
+        /// <summary>Probes that were named on the command line. A name that is wrong in a file must not keep the others from running; whoever types one is there to mend it.</summary>
+        internal string[] Named(ParseResult parsed) => (parsed.GetValue(_enable) ?? string.Empty).Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
         internal List<KeyValuePair<string, string?>> Read(ParseResult parsed)
         {

@@ -13,7 +13,7 @@ internal static class KernelCommand
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         EbpfOptions options = services.GetRequiredService<IOptions<EbpfOptions>>().Value;
         KernelFeatures kernel = KernelFeatures.Of(options);
-        var features = new TextTable("Feature", "Here", "Why not");
+        var features = new TextTable("Feature", "Here", "Note");
         features.Add("release", kernel.Release, "-");
         features.Add("lockdown", kernel.Lockdown ?? "not told", "-");
         Add(features, "capabilities", kernel.MissingCapabilities.Length == 0 ? null : $"{kernel.MissingCapabilities} missing");
@@ -24,7 +24,7 @@ internal static class KernelCommand
         try
         {
             LoadedLibbpf library = LibbpfResolver.Load(options.LibraryPath);
-            features.Add("libbpf", $"{library.Version}, {library.Path}", "-");
+            features.Add("libbpf", library.Version.ToString(), library.Path);
         }
         catch (ProbeUnavailableException e)
         {

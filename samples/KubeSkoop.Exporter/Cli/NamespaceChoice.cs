@@ -9,7 +9,7 @@ internal sealed class NamespaceChoice(INetworkNamespaceSource? source, IConfigur
     // Inode numbers of namespaces begin here (PROC_DYNAMIC_FIRST in the kernel's fs/proc/generic.c); process ids end far below.
     private const uint FirstInode = 0xF000_0000;
 
-    /// <exception cref="UnknownNamespaceException">There is no such namespace.</exception>
+    /// <exception cref="UsageException">There is no such namespace.</exception>
     internal uint Resolve(string text, IReadOnlyList<SampleReading.Row> rows)
     {
         NetworkNamespace[] known = [.. (source?.Current ?? []).Concat(rows.Select(static r => r.NetworkNamespace).OfType<NetworkNamespace>()).DistinctBy(static n => n.Inode)];
@@ -22,10 +22,10 @@ internal sealed class NamespaceChoice(INetworkNamespaceSource? source, IConfigur
             {
                 uint inode = InodeOf(number, known);
                 if (known.Any(n => n.Inode == inode)) return inode;
-                throw new UnknownNamespaceException($"Process {number} is in network namespace {inode}, which is not among those watched.{Known(known)}");
+                throw new UsageException($"Process {number} is in network namespace {inode}, which is not among those watched.{Known(known)}");
             }
         }
-        throw new UnknownNamespaceException($"There is no network namespace '{text}'.{Known(known)}");
+        throw new UsageException($"There is no network namespace '{text}'.{Known(known)}");
     }
 
     private uint InodeOf(uint pid, NetworkNamespace[] known)
@@ -41,12 +41,12 @@ internal sealed class NamespaceChoice(INetworkNamespaceSource? source, IConfigur
         }
         catch (UnauthorizedAccessException)
         {
-            throw new UnknownNamespaceException($"The network namespace of process {pid} may not be read ({link}): run as root, or with CAP_SYS_PTRACE.");
+            throw new UsageException($"The network namespace of process {pid} may not be read ({link}): run as root, or with CAP_SYS_PTRACE.");
         }
         catch (IOException)
         {
         }
-        throw new UnknownNamespaceException($"There is no process {pid}, nor a network namespace of that number.{Known(known)}");
+        throw new UsageException($"There is no process {pid}, nor a network namespace of that number.{Known(known)}");
     }
 
     private static string Known(NetworkNamespace[] known) =>

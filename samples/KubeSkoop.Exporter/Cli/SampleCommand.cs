@@ -4,9 +4,6 @@ using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Cli;
 
-/// <summary>No namespace answers to a name, inode or process. The message is for people.</summary>
-internal sealed class UnknownNamespaceException(string message) : Exception(message);
-
 /// <summary><c>sample</c>: starts one probe, reads once, prints, stops.</summary>
 internal static class SampleCommand
 {
@@ -32,17 +29,20 @@ internal static class SampleCommand
         if (netns is not null)
         {
             var choice = new NamespaceChoice(namespaces, configuration);
+            if (rows.Count > 0 && rows.All(static r => r.Inode is null)) throw new UsageException($"The probe {lease.Probe.Descriptor.Name} counts for the whole node, not per namespace; leave out --netns.");
             uint inode = choice.Resolve(netns, rows);
             rows = [.. rows.Where(r => r.Inode == inode)];
-            if (rows.Count == 0 && reading.Rows.Count > 0 && reading.Rows.All(static r => r.Inode is null))
-                host.Errors.WriteLine($"The probe {lease.Probe.Descriptor.Name} counts for the whole node, not per namespace; leave out --netns.");
         }
         if (reading.Rows.SelectMany(static r => r.Values).FirstOrDefault(static v => v.Name == "postponed") is { Number: { Kind: MetricValueKind.UInt64, UInt64: > 0 } postponed })
             host.Errors.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{postponed.UInt64} namespaces have no numbers yet: the time {TcpSummaryOptions.SectionName}:{nameof(TcpSummaryOptions.Budget)} allows was used up."));
         if (json) WriteJson(host.Output, lease.Probe.Descriptor.Name, taken, rows);
         else WriteTable(host, rows);
-        if (lease.Probe is IKernelProgramProbe and IEventProbe)
-            host.Errors.WriteLine($"{lease.Probe.Descriptor.Name} counts what happens while it runs, and was started for this reading: see 'watch --probe {lease.Probe.Descriptor.Name}', or /metrics of 'serve'.");
+        if (lease.Probe.Descriptor.Source == ProbeSource.Ebpf)
+        {
+            string how = lease.Probe is IEventProbe ? $"'watch --probe {lease.Probe.Descriptor.Name}', or " : string.Empty;
+            host.Errors.WriteLine($"{lease.Probe.Descriptor.Name} counts what happens while it runs, and was started for this reading: see {how}/metrics of 'serve'.");
+            if (WatchCommand.WhatIsMissing(lease.Probe) is { } missing) host.Errors.WriteLine(missing);
+        }
         // Namespaces that cannot be seen are nobody's concern who asked for one of the others.
         if (netns is null && namespaces?.Problem is { } hidden) host.Errors.WriteLine(Metrics.SafeText.Clean(hidden));
         if (lease.Probe.Statistics.LastProblem is { } problem && problem != namespaces?.Problem) host.Errors.WriteLine($"Some rows are missing: {Metrics.SafeText.Clean(problem)}");

@@ -5,9 +5,6 @@ using KubeSkoop.Probes.Netlink;
 
 namespace KubeSkoop.Exporter.Cli;
 
-/// <summary><c>--top</c> cannot be answered. The message is for people.</summary>
-internal sealed class TopException(string message) : Exception(message);
-
 /// <summary><c>sample tcpsummary --top N</c>: the sockets with the fullest queues and whose they are.</summary>
 internal static class TopCommand
 {
@@ -15,14 +12,14 @@ internal static class TopCommand
 
     internal static async Task<int> RunAsync(CliHost host, IConfiguration configuration, string name, int count, string? netns, bool json, CancellationToken cancellationToken)
     {
-        if (count is < 1 or > Most) throw new TopException($"--top {count}: it must be between 1 and {Most}.");
+        if (count is < 1 or > Most) throw new UsageException($"--top {count}: it must be between 1 and {Most}.");
         await using ServiceProvider services = ExporterServices.BuildForCommand(host, configuration);
         await services.NamePodsAsync(cancellationToken);
         var manager = services.GetRequiredService<IProbeManager>();
         if (manager.Find(name) is not TcpSummaryProbe)
         {
             if (manager.Find(name) is null) throw new UnknownProbeException(name, manager.Probes.Select(static p => p.Descriptor.Name));
-            throw new TopException($"--top is for the probe {TcpSummaryProbe.About.Name}; the probe {name} has no single sockets to show.");
+            throw new UsageException($"--top is for the probe {TcpSummaryProbe.About.Name}; the probe {name} has no single sockets to show.");
         }
         await using ProbeLease lease = await manager.StartAsync(name, null, cancellationToken);
         NetworkNamespace? only = null;

@@ -22,6 +22,7 @@ internal static class WatchCommand
         var leases = new List<ProbeLease>();
         try
         {
+            var refused = new List<(string Probe, string Why)>();
             foreach (IProbe probe in wanted)
             {
                 try
@@ -30,15 +31,19 @@ internal static class WatchCommand
                 }
                 catch (ProbeUnavailableException e) when (wanted.Length > 1)
                 {
-                    host.Errors.WriteLine(SafeText.Clean(e.Message));
+                    refused.Add((probe.Descriptor.Name, e.Message.StartsWith($"{probe.Descriptor.Name}: ", StringComparison.Ordinal) ? e.Message[(probe.Descriptor.Name.Length + 2)..] : e.Message));
                 }
             }
+            // What all of them lack is said once.
+            foreach (IGrouping<string, string> same in refused.GroupBy(static r => r.Why, static r => r.Probe)) host.Errors.WriteLine(SafeText.Clean($"{string.Join(", ", same)}: {same.Key}"));
             if (leases.Count == 0)
             {
                 host.Errors.WriteLine("No probe that has events can run here.");
                 return ExitCodes.Unavailable;
             }
             host.Errors.WriteLine($"Watching {string.Join(", ", leases.Select(static l => l.Probe.Descriptor.Name))}. Stop with Ctrl-C.");
+            foreach (ProbeLease lease in leases)
+                if (WhatIsMissing(lease.Probe) is { } missing) host.Errors.WriteLine(missing);
             await PrintAsync(host, events, new LeftOut(host, leases), only, json, count, cancellationToken);
         }
         finally
@@ -78,7 +83,7 @@ internal static class WatchCommand
         foreach (string name in names)
         {
             if (Find(manager, name) is { Descriptor.Source: ProbeSource.Ebpf } probe && !CanChoose(probe))
-                throw new UnknownNamespaceException($"The probe {probe.Descriptor.Name} tells of the whole node, not of a namespace; leave out --netns.");
+                throw new UsageException($"The probe {probe.Descriptor.Name} tells of the whole node, not of a namespace; leave out --netns.");
         }
         var source = services.GetRequiredService<INetworkNamespaceSource>();
         using IDisposable lease = source.Acquire();
@@ -86,6 +91,10 @@ internal static class WatchCommand
         var chosen = manager.Probes.Where(CanChoose).Select(p => KeyValuePair.Create($"{ProbesOptions.SectionName}:{p.Descriptor.Name}:{nameof(EbpfProbeOptions.NetworkNamespaces)}:0", (string?)inode.ToString(CultureInfo.InvariantCulture)));
         return (new ConfigurationBuilder().AddConfiguration(configuration).AddInMemoryCollection(chosen).Build(), inode);
     }
+
+    /// <summary>What a probe that runs cannot see on this kernel, and why; <see langword="null"/> for nothing.</summary>
+    internal static string? WhatIsMissing(IProbe probe) =>
+        probe.Status.Source is { } way && way.Contains("without ", StringComparison.Ordinal) ? SafeText.Clean($"{probe.Descriptor.Name}: {way[way.IndexOf("without ", StringComparison.Ordinal)..]}") : null;
 
     private static bool CanChoose(IProbe probe) => probe.Descriptor.Options.Any(static o => o.Name == nameof(EbpfProbeOptions.NetworkNamespaces));
 
@@ -122,6 +131,5 @@ internal static class WatchCommand
         }
     }
 
-    private static IProbe Find(IProbeManager manager, string name) => manager.Find(name) is IEventProbe probe ? probe
-        : throw new UnknownProbeException(name, manager.Probes.Where(static p => p is IEventProbe).Select(static p => p.Descriptor.Name));
+    private static IProbe Find(IProbeManager manager, string name) => EventProbes.Refusal(manager, name) is { } refusal ? throw new UsageException(refusal) : manager.Find(name)!;
 }

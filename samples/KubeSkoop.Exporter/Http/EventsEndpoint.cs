@@ -18,8 +18,8 @@ internal sealed class EventsEndpoint(IProbeManager manager, IHostApplicationLife
         string[] wanted = [.. context.Request.Query["probe"].SelectMany(static v => (v ?? string.Empty).Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))];
         foreach (string name in wanted)
         {
-            if (manager.Find(name) is IEventProbe) continue;
-            await RefuseAsync(context, StatusCodes.Status404NotFound, new UnknownProbeException(name, manager.Probes.Where(static p => p is IEventProbe).Select(static p => p.Descriptor.Name)).Message);
+            if (EventProbes.Refusal(manager, name) is not { } refusal) continue;
+            await RefuseAsync(context, StatusCodes.Status404NotFound, refusal);
             return;
         }
         if (Interlocked.Increment(ref _clients) > MostClients)

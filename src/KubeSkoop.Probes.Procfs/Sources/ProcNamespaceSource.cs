@@ -330,14 +330,17 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return opened;
     }
 
-    /// <summary>Whether the process a namespace is known by has ended, or there is none: then its number may be another's by now.</summary>
-    internal bool HasLostItsProcess(NetworkNamespace ns)
+    /// <summary>Whether a namespace's number may be another's by now: the process it is known by has ended, or there is none, and neither is it held nor does its name still lead to it.</summary>
+    internal bool MayBeAnother(NetworkNamespace ns)
     {
         lock (_gate)
         {
-            return !ns.IsHost && _known.TryGetValue(ns.Inode, out Known? known) && known.Namespace == ns
-                && (known.IsAnother || (known.Anchor is { } anchor ? Libc.IsReadable(anchor) : ns.ProcessId is null));
+            if (ns.IsHost || !_known.TryGetValue(ns.Inode, out Known? known) || known.Namespace != ns) return false;
+            if (known.IsAnother) return true;
+            if (known.Hold is not null || !(known.Anchor is { } anchor ? Libc.IsReadable(anchor) : ns.ProcessId is null)) return false;
         }
+        using SafeFileHandle? bound = Open(ns);
+        return bound is null;
     }
 
     /// <summary>Opens the host's procfs.</summary>

@@ -63,6 +63,27 @@ public sealed class EventOwnersLiveTests
         Assert.All(await heard.ExactlyAsync(2), e => Assert.Equal((alone, alone), (e.SourceOwner, e.DestinationOwner)));
     }
 
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
+    public async Task Every_event_of_a_namespace_that_is_only_bound_to_a_name_says_so()
+    {
+        const int Datagrams = 40;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await right.EndProcessAsync();
+            await using var bench = new EbpfBench();
+            PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+            using var heard = new Heard<PacketLossEvent>(probe, e => e.Reason == "NO_SOCKET" && e.Flow?.Source.Port == 4711 && e.Flow.Value.Source.Address.Equals(TestNamespace.RightIPv4));
+            for (int i = 0; i < Datagrams; i++)
+            {
+                await left.SendUdpAsync(1, new IPEndPoint(TestNamespace.RightIPv4, 4711));
+                await Task.Delay(10);
+            }
+            Assert.All(await heard.ExactlyAsync(Datagrams), e => Assert.Equal((right.Inode, right.Name), (e.NetworkNamespaceInode, e.Namespace?.Name)));
+        }
+    }
+
     private static string[] Owners(EbpfEvent e)
     {
         var fields = new Fields();

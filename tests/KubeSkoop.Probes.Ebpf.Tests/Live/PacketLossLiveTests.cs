@@ -149,6 +149,28 @@ public sealed class PacketLossLiveTests
         await heard.ExactlyAsync(0);
     }
 
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [InlineData("127.0.0.1")]
+    [InlineData("::1")]
+    public async Task Probes_of_a_closed_window_are_no_loss(string loopback)
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p));
+        using var heard = new Heard<PacketLossEvent>(probe, ns);
+        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Parse(loopback), 0));
+        using Socket client = await ns.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+        using Socket deaf = listener.Accept();
+        client.Blocking = false;
+        byte[] text = new byte[65536];
+        SocketError error = SocketError.Success;
+        while (error == SocketError.Success) client.Send(text, 0, text.Length, SocketFlags.None, out error);
+        await Eventually.TrueAsync(async () => await ns.NstatAsync("TcpExtTCPWinProbe") >= 2, "the window to be asked for twice");
+        await Task.Delay(100); // a moment for what should not come
+        Assert.DoesNotContain(heard.Take(), static e => e.Reason!.StartsWith("TCP_OLD", StringComparison.Ordinal));
+        Assert.DoesNotContain(Rows(bench, probe, ns).Keys, static k => k.StartsWith("tcp_old", StringComparison.Ordinal));
+    }
+
     [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Reasons_called_normal_are_neither_counted_nor_told()
     {

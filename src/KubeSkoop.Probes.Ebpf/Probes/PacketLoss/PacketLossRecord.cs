@@ -42,6 +42,6 @@ public sealed class PacketLossOptions() : EbpfProbeOptions(SectionName)
     internal static IReadOnlyList<string> DefaultNormalReasons { get; } =
     [
         "NOT_DROPPED_YET", "CONSUMED", "SOCKET_CLOSE", "SOCKET_FILTER", "QUEUE_PURGE", "UNIX_DISCONNECT", "UNIX_SKIP_OOB", "OTHERHOST", "PACKET_SOCK_ERROR",
-        "TCP_OLD_DATA", "TCP_OFOMERGE", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_CLOSE", "TCP_RESET",
+        "TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_CLOSE", "TCP_RESET",
     ];
 }
