@@ -162,6 +162,30 @@ public sealed class PodDirectoryTests
     }
 
     [Fact]
+    public async Task The_order_in_which_a_runtime_lists_containers_is_no_news()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync(static c => (c.Version, c.HasEvents) = ("2.0.0", true));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, static o => o.ResyncInterval = TimeSpan.FromSeconds(1), proc.Root);
+        await Eventually.EqualAsync(1, () => cri.ListenerCount, "the listener");
+        cri.Add(Make(proc, "web", 20, 200, static p => p with { Containers = [.. Enumerable.Range(1, 70).Select(static i => (FakePod.Id(i), $"c{i % 7}"))] }));
+        await directory.FindAsync("web");
+        await Eventually.TrueAsync(() => directory.Status.UsesEvents, "events to be trusted");
+        await LooksAsync(1);
+        int changes = 0;
+        directory.Changed += () => Interlocked.Increment(ref changes);
+        await LooksAsync(3);
+        Assert.Equal((0, true), (changes, directory.Status.UsesEvents));
+        Assert.Equal(64, directory.Named("web")!.Containers.Count);
+
+        async Task LooksAsync(int count)
+        {
+            int before = cri.Calls("ListContainers");
+            await Eventually.TrueAsync(() => cri.Calls("ListContainers") >= before + count, $"{count} looks");
+        }
+    }
+
+    [Fact]
     public async Task Ended_pods_are_forgotten_after_a_minute_and_do_not_come_back()
     {
         using var proc = new FakeProc();

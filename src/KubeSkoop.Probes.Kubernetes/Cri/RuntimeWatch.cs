@@ -264,12 +264,15 @@ internal sealed partial class RuntimeWatch
         foreach (Sandbox sandbox in _known.Values) sandbox.Next.Clear();
         foreach (Container container in containers)
         {
-            if (container.Id.Length is 0 or > 256 || !_known.TryGetValue(container.PodSandboxId, out Sandbox? sandbox) || sandbox.Next.Count >= MostContainers) continue;
+            if (container.Id.Length is 0 or > 256 || !_known.TryGetValue(container.PodSandboxId, out Sandbox? sandbox)) continue;
             sandbox.Next.Add(new PodContainer(container.Id, CriText.Bounded(container.Metadata?.Name ?? string.Empty), container.State == ContainerState.ContainerRunning));
         }
         bool changed = false;
         foreach (Sandbox sandbox in _known.Values)
         {
+            // Runtimes list in any order, and in another one each time.
+            sandbox.Next.Sort(static (a, b) => a.IsRunning != b.IsRunning ? b.IsRunning.CompareTo(a.IsRunning) : string.CompareOrdinal(a.Name, b.Name) is not 0 and var order ? order : string.CompareOrdinal(a.Id, b.Id));
+            if (sandbox.Next.Count > MostContainers) sandbox.Next.RemoveRange(MostContainers, sandbox.Next.Count - MostContainers);
             // What an ended pod had stays with it: its last events name them.
             if ((sandbox.Ended is not null && sandbox.Next.Count == 0) || sandbox.Next.SequenceEqual(sandbox.Containers)) continue;
             sandbox.Containers = [.. sandbox.Next];
