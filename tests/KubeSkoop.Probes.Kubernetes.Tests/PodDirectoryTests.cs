@@ -368,6 +368,42 @@ public sealed class PodDirectoryTests
         await Eventually.TrueAsync(() => directory.Status.StaleSince is null, "the recovery");
     }
 
+    [Theory]
+    [InlineData("status")]
+    [InlineData("hang")]
+    public async Task A_sandbox_whose_status_fails_takes_no_other_and_is_told(string how)
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod bad = cri.Add(Make(proc, "bad", 20, 200));
+        for (int i = 0; i < 20; i++) cri.Add(Make(proc, $"good-{i}", 30 + i, (uint)(300 + i)));
+        var never = new TaskCompletionSource<byte[]?>();
+        int asked = 0;
+        cri.Instead = (method, request) =>
+        {
+            if (method != "PodSandboxStatus" || KubeSkoop.Probes.Kubernetes.Tests.Cri.Kubelet.PodSandboxStatusRequest.Parser.ParseFrom(request.Span).PodSandboxId != bad.SandboxId) return Task.FromResult<byte[]?>(null);
+            Interlocked.Increment(ref asked);
+            return how == "hang" ? never.Task : throw new FakeStatusException(2, "failed to get task status: ttrpc: closed");
+        };
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, o => o.CallTimeout = how == "hang" ? TimeSpan.FromMinutes(10) : TimeSpan.FromSeconds(10), proc.Root);
+        await Eventually.TrueAsync(() => directory.Pods.Count(static p => p.NamespaceInode is not null) == 20, "all other pods");
+        int polls = cri.Calls("ListPodSandbox");
+        await Eventually.TrueAsync(() => cri.Calls("ListPodSandbox") >= polls + 5, "some polls");
+        cri.Add(Make(proc, "late", 60, 400));
+        await directory.FindAsync("late");
+        Assert.Equal((1, null), (cri.Calls("Version"), directory.Status.StaleSince)); // the runtime was not lost
+        Assert.Equal(("bad", null, null), (directory.Named("bad")!.Identity.Name, directory.Named("bad")!.NamespaceInode, directory.Named("bad")!.Ended));
+        if (how == "status")
+        {
+            Assert.Equal("The runtime tells no more than the name of shop/bad: Unknown: failed to get task status: ttrpc: closed", directory.Status.Problem);
+            await Eventually.TrueAsync(() => asked >= 2, "another try");
+        }
+        cri.Instead = null;
+        never.TrySetResult(bad.ToStatus().ToByteArray());
+        Assert.Equal(200u, (await directory.FindAsync("bad")).NamespaceInode);
+        await Eventually.TrueAsync(() => directory.Status.Problem is null, "the problem to be over");
+    }
+
     [Fact]
     public async Task Sandboxes_without_metadata_are_passed_over()
     {

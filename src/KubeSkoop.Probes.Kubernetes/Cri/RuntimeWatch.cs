@@ -21,6 +21,7 @@ internal sealed partial class RuntimeWatch
     private static readonly TimeSpan FirstRetry = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan LongestRetry = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan BetweenEventLooks = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
 
     private readonly KubernetesOptions _options;
     private readonly PodNaming _naming;
@@ -30,6 +31,7 @@ internal sealed partial class RuntimeWatch
     private readonly Action<PodInfo[]?, PodDirectoryStatus> _publish;
     private readonly SemaphoreSlim _wanted = new(0);
     private readonly Dictionary<string, Sandbox> _known = new(StringComparer.Ordinal);
+    private readonly List<Sandbox> _asked = []; // whose calls have not been answered yet
     private PodDirectoryStatus _status = new();
     private int _leftOut;
     private bool _dirty;
@@ -144,14 +146,16 @@ internal sealed partial class RuntimeWatch
                     Runtime = $"{runtime.Name} {runtime.Version}".Trim(),
                     UsesEvents = usesEvents,
                     LastAnswer = _clock.GetUtcNow(),
-                    Problem = _leftOut == 0 ? null : $"{_leftOut} pods are left out: raise {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.MaxPods)}, which is {_options.MaxPods}.",
+                    Problem = Describe(),
                 };
                 Publish();
-                await AskForNewAsync(client, cancellationToken).ConfigureAwait(false);
-                _status = _status with { HasLooked = true };
+                await AskForDetailsAsync(client, ending.Token).ConfigureAwait(false);
+                cancellationToken.ThrowIfCancellationRequested();
+                _status = _status with { HasLooked = true, Problem = Describe() };
                 Publish();
 
-                TimeSpan wait = usesEvents ? _options.ResyncInterval : _options.PollInterval;
+                // No event says that a call can be tried again.
+                TimeSpan wait = usesEvents && !_known.Values.Any(static s => s.LacksDetails) ? _options.ResyncInterval : _options.PollInterval;
                 (told, bool wanted) = await WaitAsync(happened, wait, cancellationToken).ConfigureAwait(false);
                 if (!told && !wanted) continue;
                 trusted |= told;
@@ -163,6 +167,8 @@ internal sealed partial class RuntimeWatch
         finally
         {
             await ending.CancelAsync().ConfigureAwait(false);
+            foreach (Sandbox sandbox in _asked) sandbox.Answer = null;
+            _asked.Clear();
             await events.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
@@ -282,24 +288,65 @@ internal sealed partial class RuntimeWatch
         return changed;
     }
 
-    private async Task AskForNewAsync(CriClient client, CancellationToken cancellationToken)
+    /// <summary>
+    /// Asks for what the lists do not tell: once for a new sandbox, and again where the call has failed or something was not there
+    /// yet. A sandbox that is not answered for delays no other: its call goes on, and is seen to after the next list.
+    /// </summary>
+    private async Task AskForDetailsAsync(CriClient client, CancellationToken cancellationToken)
     {
-        Sandbox[] unknown = [.. _known.Values.Where(static s => s is { HasDetails: false, Ended: null })];
-        foreach (Sandbox[] group in unknown.Chunk(StatusCallsAtOnce))
+        var due = new Queue<Sandbox>(_known.Values.Where(s => s is { LacksDetails: true, Answer: null } && (s.Tries == 0 || _clock.GetElapsedTime(s.LastTry) >= RetryAfter(s.Tries))));
+        while (true)
         {
-            PodSandboxStatusResponse?[] answers = await Task.WhenAll(group.Select(s => client.SandboxStatusAsync(s.Id, cancellationToken))).ConfigureAwait(false);
-            for (int i = 0; i < group.Length; i++)
+            for (int i = _asked.Count - 1; i >= 0; i--)
             {
-                if (answers[i] is not { } answer) continue; // gone already: the next list says so
-                Learn(group[i], answer);
+                if (_asked[i] is not { Answer: { IsCompleted: true } answer } sandbox) continue;
+                _asked.RemoveAt(i);
+                sandbox.Answer = null;
+                (PodSandboxStatusResponse? status, sandbox.Problem) = await answer.ConfigureAwait(false);
+                if (status is null || sandbox.Ended is not null) continue; // gone already: the next list says so
+                Learn(sandbox, status);
                 _dirty = true;
             }
+            while (_asked.Count < StatusCallsAtOnce && due.TryDequeue(out Sandbox? next))
+            {
+                (next.Tries, next.LastTry, next.Answer) = (next.Tries + 1, _clock.GetTimestamp(), AskAsync(client, next.Id, cancellationToken));
+                _asked.Add(next);
+            }
+            Task[] waitedFor = [.. _asked.Where(s => _clock.GetElapsedTime(s.LastTry) < Patience).Select(static s => s.Answer!)];
+            if (waitedFor.Length == 0) break;
+            await ((Task)Task.WhenAny(waitedFor)).WaitAsync(Patience, _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+    }
+
+    // Only a list that fails means that the runtime is lost: a status may fail for one pod, whose shim has died or hangs.
+    private async Task<(PodSandboxStatusResponse? Status, string? Problem)> AskAsync(CriClient client, string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return (await client.SandboxStatusAsync(id, cancellationToken).ConfigureAwait(false), null);
+        }
+        catch (RpcException e)
+        {
+            return (null, Explain(e));
+        }
+    }
+
+    private static TimeSpan RetryAfter(int tries) => FirstRetry * (1 << Math.Min(tries - 1, 10)) is var wait && wait < LongestRetry ? wait : LongestRetry;
+
+    /// <summary>What keeps pods from being known though the runtime answers.</summary>
+    private string? Describe()
+    {
+        string? leftOut = _leftOut == 0 ? null : $"{_leftOut} pods are left out: raise {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.MaxPods)}, which is {_options.MaxPods}.";
+        Sandbox[] failed = [.. _known.Values.Where(static s => s is { Problem: not null, Ended: null })];
+        if (failed.Length == 0) return leftOut;
+        string others = failed.Length == 1 ? string.Empty : $" and {failed.Length - 1} more";
+        string silent = $"The runtime tells no more than the name of {failed[0].Identity}{others}: {failed[0].Problem}";
+        return leftOut is null ? silent : $"{leftOut} {silent}";
     }
 
     private void Learn(Sandbox sandbox, PodSandboxStatusResponse answer)
     {
-        sandbox.HasDetails = true;
+        sandbox.IsAnswered = true;
         sandbox.IsHostNetwork = answer.Status?.Linux?.Namespaces?.Options?.Network == NamespaceMode.Node;
         if (answer.Status?.Network is { } network && !sandbox.IsHostNetwork)
             sandbox.Addresses = [.. network.AdditionalIps.Take(MostAddresses).Select(static ip => ip.Ip).Prepend(network.Ip).Select(CriText.Address).OfType<IPAddress>().Distinct()];
@@ -379,7 +426,19 @@ internal sealed partial class RuntimeWatch
 
         internal bool Listed { get; set; }
 
-        internal bool HasDetails { get; set; }
+        /// <summary>The call for its status, while it is not seen to.</summary>
+        internal Task<(PodSandboxStatusResponse? Status, string? Problem)>? Answer { get; set; }
+
+        /// <summary>What the last call has failed with.</summary>
+        internal string? Problem { get; set; }
+
+        internal int Tries { get; set; }
+
+        internal long LastTry { get; set; }
+
+        internal bool IsAnswered { get; set; }
+
+        internal bool LacksDetails => Ended is null && !IsAnswered;
 
         internal bool IsForgotten { get; set; }
 
