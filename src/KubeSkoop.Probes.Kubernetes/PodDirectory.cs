@@ -140,8 +140,8 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         {
             if (pod.Ended is not null) continue;
             List<int> own = processes.Remove(pod.Identity.Uid!, out List<int>? found) ? found : [];
-            bool isPlaced = pod.Source == PodSource.Runtime || pod.IsHostNetwork || own.Count == 0;
-            pods.Add(new PodProcesses(isPlaced ? pod : pod with { NamespaceInode = NamespaceOf(own, host, out _), ProcessId = own[0] }, own));
+            bool isPlaced = pod.NamespaceInode is not null || pod.IsHostNetwork || own.Count == 0;
+            pods.Add(new PodProcesses(isPlaced ? pod : pod with { NamespaceInode = NamespaceOf(own, host, out _), ProcessId = pod.ProcessId ?? own[0] }, own));
         }
         foreach ((string uid, List<int> own) in processes)
         {

@@ -280,8 +280,8 @@ public sealed class PodDirectoryTests
         cri.Add(Make(proc, "true", 22, 202));
         await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
         await directory.FindAsync("true");
-        Assert.Equal((20, null), (directory.Named("host")!.ProcessId, directory.Named("host")!.NamespaceInode));
-        Assert.Equal((null, null), (directory.Named("liar")!.ProcessId, directory.Named("liar")!.NamespaceInode));
+        await Eventually.EqualAsync((20, null), () => (directory.Named("host")!.ProcessId, directory.Named("host")!.NamespaceInode), "the pod in the host's namespace");
+        await Eventually.EqualAsync((21, 201u), () => (directory.Named("liar")!.ProcessId, directory.Named("liar")!.NamespaceInode), "the pod, by the process that is its own,");
         // A file that is no namespace.
         string file = Path.Combine(proc.Root, "file");
         await File.WriteAllTextAsync(file, "");
@@ -368,6 +368,84 @@ public sealed class PodDirectoryTests
         await Eventually.TrueAsync(() => directory.Status.StaleSince is null, "the recovery");
     }
 
+    [Fact]
+    public async Task A_sandbox_that_was_listed_as_not_ready_before_its_start_lives_when_it_is_ready()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod pod = Make(proc, "web", 20, 200);
+        cri.Add(pod with { IsReady = false });
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        Assert.NotNull(directory.Named("web")!.Ended);
+        cri.Replace(pod);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((null, 200u, pod.SandboxId), (known.Ended, known.NamespaceInode, known.SandboxId));
+        Assert.Equal([IPAddress.Parse("10.88.0.2")], known.Addresses);
+        Assert.Single(directory.Pods);
+
+        // The same sandbox started again: its process and its namespace are others.
+        NetworkNamespace first = Namespace(200, 20);
+        Assert.Equal("web", directory.Resolve(first)?.Name);
+        cri.Replace(pod with { IsReady = false });
+        await Eventually.TrueAsync(() => directory.Named("web")!.Ended is not null, "the end");
+        first.End();
+        proc.AddProcess(21, 201, "pause", $"0::/kubepods/burstable/pod{pod.Uid}/{pod.SandboxId}\n");
+        cri.Replace(pod with { ProcessId = 21 });
+        await Eventually.EqualAsync((null, 201u), () => (directory.Named("web")!.Ended, directory.Named("web")!.NamespaceInode), "the new namespace");
+        Assert.Equal("web", directory.Resolve(Namespace(201, null))?.Name);
+    }
+
+    [Fact]
+    public async Task A_pod_that_is_ready_before_it_has_an_address_is_asked_again_a_few_times()
+    {
+        using var proc = new FakeProc();
+        var clock = new FakeTimeProvider();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod web = cri.Add(Make(proc, "web", 20, 200, static p => p with { Ips = [] }));
+        cri.Add(Make(proc, "never", 21, 201, static p => p with { Ips = [] }));
+        cri.Add(Make(proc, "agent", 22, HostInode, static p => p with { IsHostNetwork = true }));
+        await using PodDirectory directory = TestDirectory.Of(cri.Socket, hostProc: proc.Root, clock: clock);
+        await directory.StartAsync(CancellationToken.None);
+        Assert.Equal(3, cri.Calls("PodSandboxStatus"));
+        Assert.Empty(directory.Named("web")!.Addresses);
+        cri.Replace(web with { Ips = ["10.88.0.7"] });
+        await AdvanceAsync(() => directory.Named("web")!.Addresses.Count > 0, "the address");
+        const int all = 2 + 7 + 1; // of web, never and agent
+        await AdvanceAsync(() => cri.Calls("PodSandboxStatus") >= all, "the last try");
+        int polls = cri.Calls("ListPodSandbox");
+        await AdvanceAsync(() => cri.Calls("ListPodSandbox") > polls + 20, "more polls");
+        Assert.Equal(all, cri.Calls("PodSandboxStatus"));
+
+        Task AdvanceAsync(Func<bool> until, string what) => Eventually.TrueAsync(() =>
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            return until();
+        }, what);
+    }
+
+    [Fact]
+    public async Task A_pod_whose_runtime_tells_no_namespace_has_the_one_its_processes_are_in()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(Make(proc, "other", 20, 200));
+        FakePod web = cri.Add(Make(proc, "web", 41, 201) with { Info = "" });
+        proc.AddProcess(40, 200, "nsenter", $"0::/kubepods/burstable/pod{web.Uid}/{FakePod.Id(1)}\n"); // looks into another's
+        FakePod late = cri.Add(FakePod.Make("late") with { Info = "" }); // without a process of its own
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((201u, 41, $"/kubepods/burstable/pod{web.Uid}"), (known.NamespaceInode, known.ProcessId, known.CgroupPath));
+        Assert.Equal("web", directory.Resolve(Namespace(201, 41))?.Name);
+        Assert.Equal("web", directory.ResolveNamespace(201, Now)?.Name); // of an event that comes late
+        Assert.Null(directory.Named("late")!.NamespaceInode);
+
+        proc.AddProcess(50, 202, "main", $"0::/kubepods/burstable/pod{late.Uid}/{FakePod.Id(7)}\n");
+        PodProcesses seen = directory.Survey().Single(p => p.Pod.Identity.Name == "late"); // at once, for people
+        Assert.Equal((202u, 50), (seen.Pod.NamespaceInode, seen.Pod.ProcessId));
+        cri.Replace(late with { Containers = [(FakePod.Id(7), "main")] });
+        Assert.Equal(202u, (await directory.FindAsync("late")).NamespaceInode);
+    }
+
     [Theory]
     [InlineData("status")]
     [InlineData("hang")]
@@ -418,8 +496,8 @@ public sealed class PodDirectoryTests
         await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
         await directory.FindAsync("better");
         Assert.Equal(["better", "good"], directory.Pods.Select(static p => p.Identity.Name).Order());
-        Assert.Null(directory.Named("good")!.NamespaceInode);
         // Its cgroup and the uid tell its namespace all the same.
+        Assert.Equal(200u, (await directory.FindAsync("good")).NamespaceInode);
         Assert.Equal("good", directory.Resolve(Namespace(200, 20))?.Name);
     }
 

@@ -15,6 +15,7 @@ internal sealed partial class RuntimeWatch
 #pragma warning restore CA1001
 {
     private const int StatusCallsAtOnce = 8;
+    private const int MostTries = 7; // for what is still missing: half a minute in all
     private const int MostLabels = 64;
     private const int MostContainers = 64;
     private const int MostAddresses = 16;
@@ -233,21 +234,26 @@ internal sealed partial class RuntimeWatch
         foreach (PodSandbox item in sandboxes.OrderBy(static s => s.State)) // the living first, if there is not room for all
         {
             if (item.Id.Length is 0 or > 256 || item.Metadata is not { Uid.Length: > 0, Name.Length: > 0 } named) continue;
-            if (!_known.TryGetValue(item.Id, out Sandbox? sandbox))
+            bool isReady = item.State == PodSandboxState.SandboxReady;
+            // One that has only been made counts as not ready with some runtimes; one that was started again has all anew.
+            if (!_known.TryGetValue(item.Id, out Sandbox? sandbox) || (isReady && sandbox.Ended is not null))
             {
-                if (_known.Count >= _options.MaxPods && item.State == PodSandboxState.SandboxReady) ForgetOneEnded();
-                if (_known.Count >= _options.MaxPods)
+                if (sandbox is null && _known.Count >= _options.MaxPods)
                 {
-                    _leftOut++;
-                    continue;
+                    if (isReady) ForgetOneEnded();
+                    if (_known.Count >= _options.MaxPods)
+                    {
+                        _leftOut++;
+                        continue;
+                    }
                 }
                 FrozenDictionary<string, string> labels = item.Labels.Take(MostLabels).ToFrozenDictionary(static l => CriText.Bounded(l.Key), static l => CriText.Bounded(l.Value), StringComparer.Ordinal);
                 sandbox = new Sandbox(item.Id, _naming.Of(CriText.Bounded(named.Namespace), CriText.Bounded(named.Name), CriText.Bounded(named.Uid), labels), labels, Time(item.CreatedAt));
-                _known.Add(item.Id, sandbox);
+                _known[item.Id] = sandbox;
                 changed = true;
             }
             sandbox.Listed = true;
-            if (item.State != PodSandboxState.SandboxReady && sandbox.Ended is null)
+            if (!isReady && sandbox.Ended is null)
             {
                 sandbox.Ended = now;
                 changed = true;
@@ -282,6 +288,7 @@ internal sealed partial class RuntimeWatch
             // What an ended pod had stays with it: its last events name them.
             if ((sandbox.Ended is not null && sandbox.Next.Count == 0) || sandbox.Next.SequenceEqual(sandbox.Containers)) continue;
             sandbox.Containers = [.. sandbox.Next];
+            if (sandbox.LacksNamespace) sandbox.Tries = 0; // the first process of the pod may be one of theirs
             LearnCgroups(sandbox);
             changed = true;
         }
@@ -295,6 +302,7 @@ internal sealed partial class RuntimeWatch
     private async Task AskForDetailsAsync(CriClient client, CancellationToken cancellationToken)
     {
         var due = new Queue<Sandbox>(_known.Values.Where(s => s is { LacksDetails: true, Answer: null } && (s.Tries == 0 || _clock.GetElapsedTime(s.LastTry) >= RetryAfter(s.Tries))));
+        bool isIncomplete = false;
         while (true)
         {
             for (int i = _asked.Count - 1; i >= 0; i--)
@@ -305,6 +313,7 @@ internal sealed partial class RuntimeWatch
                 (PodSandboxStatusResponse? status, sandbox.Problem) = await answer.ConfigureAwait(false);
                 if (status is null || sandbox.Ended is not null) continue; // gone already: the next list says so
                 Learn(sandbox, status);
+                isIncomplete |= sandbox.LacksNamespace;
                 _dirty = true;
             }
             while (_asked.Count < StatusCallsAtOnce && due.TryDequeue(out Sandbox? next))
@@ -316,6 +325,7 @@ internal sealed partial class RuntimeWatch
             if (waitedFor.Length == 0) break;
             await ((Task)Task.WhenAny(waitedFor)).WaitAsync(Patience, _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+        if (isIncomplete) LearnFromProcesses();
     }
 
     // Only a list that fails means that the runtime is lost: a status may fail for one pod, whose shim has died or hangs.
@@ -359,7 +369,7 @@ internal sealed partial class RuntimeWatch
         }
         else
         {
-            sandbox.CgroupPath = info.CgroupParent;
+            sandbox.CgroupPath = info.CgroupParent ?? sandbox.CgroupPath;
         }
         LearnCgroups(sandbox);
         if (sandbox.IsHostNetwork) return;
@@ -368,6 +378,30 @@ internal sealed partial class RuntimeWatch
         if (inode == 0 && sandbox.ProcessId is { } process) inode = _host.NamespaceOf(process);
         // A runtime that names the host's own cannot make the host's numbers a pod's.
         if (inode != 0 && inode != _host.NamespaceOf(1)) sandbox.NamespaceInode = inode;
+    }
+
+    /// <summary>The namespaces of pods whose runtime tells none (cri-dockerd; CRI-O, where its bindings are not mounted here): those that their processes are in.</summary>
+    private void LearnFromProcesses()
+    {
+        var lacking = new Dictionary<string, Sandbox>(StringComparer.Ordinal);
+        HashSet<uint> taken = [0, _host.NamespaceOf(1)];
+        foreach (Sandbox sandbox in _known.Values)
+        {
+            if (sandbox.LacksNamespace) lacking[sandbox.Identity.Uid!] = sandbox;
+            else if (sandbox is { NamespaceInode: { } inode, Ended: null }) taken.Add(inode);
+        }
+        foreach (int pid in _host.ProcessIds())
+        {
+            if (lacking.Count == 0) return;
+            if (_host.CgroupOf(pid) is not { } cgroup || !CgroupPath.TryParse(cgroup, out CgroupPath path) || !lacking.TryGetValue(path.PodUid, out Sandbox? sandbox)) continue;
+            uint inode = _host.NamespaceOf(pid);
+            if (!taken.Add(inode)) continue; // one that looks into another's
+            lacking.Remove(path.PodUid);
+            sandbox.NamespaceInode = inode;
+            sandbox.ProcessId ??= pid;
+            sandbox.CgroupPath ??= cgroup[..path.PodLength];
+            LearnCgroups(sandbox);
+        }
     }
 
     private void LearnCgroups(Sandbox sandbox)
@@ -438,7 +472,10 @@ internal sealed partial class RuntimeWatch
 
         internal bool IsAnswered { get; set; }
 
-        internal bool LacksDetails => Ended is null && !IsAnswered;
+        /// <summary>Whether it is to be asked. Some runtimes call a pod ready before it has its network, some tell nothing of namespaces.</summary>
+        internal bool LacksDetails => Ended is null && (!IsAnswered || (Tries < MostTries && !IsHostNetwork && (NamespaceInode is null || Addresses.Length == 0)));
+
+        internal bool LacksNamespace => IsAnswered && !IsHostNetwork && NamespaceInode is null && Ended is null;
 
         internal bool IsForgotten { get; set; }
 

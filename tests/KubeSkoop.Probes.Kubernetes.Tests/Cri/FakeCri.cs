@@ -83,6 +83,13 @@ internal sealed class FakeCri : IAsyncDisposable
         if (tell) Tell();
     }
 
+    /// <summary>The same sandbox, in another state.</summary>
+    internal void Replace(FakePod pod)
+    {
+        lock (_gate) _pods[pod.SandboxId] = pod;
+        Tell();
+    }
+
     /// <summary>An event to all who listen.</summary>
     internal void Tell()
     {
