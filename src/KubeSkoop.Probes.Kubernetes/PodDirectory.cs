@@ -58,6 +58,9 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     /// <inheritdoc />
     public event Action? Changed;
 
+    /// <inheritdoc />
+    public event Action<uint>? NamespaceTold;
+
     /// <summary>The host's view: processes and cgroups.</summary>
     internal HostView Host => _host;
 
@@ -222,17 +225,21 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
 
     private void Take(PodInfo[]? pods, PodDirectoryStatus status)
     {
+        uint[] begun = [];
         lock (_mergeGate)
         {
             _status = status;
             if (pods is not null)
             {
+                begun = [.. NamespacesOf(pods).Except(NamespacesOf(_ofRuntime))];
                 _ofRuntime = pods;
                 Merge();
             }
         }
         SayIfLooked();
-        if (pods is not null) Tell();
+        if (pods is not null) Tell(begun);
+
+        static IEnumerable<uint> NamespacesOf(PodInfo[] pods) => pods.Where(static p => p.Ended is null).Select(static p => p.NamespaceInode).OfType<uint>();
     }
 
     private void TakeFromCluster(bool changed)
@@ -242,7 +249,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
             lock (_mergeGate) Merge();
         }
         SayIfLooked();
-        if (changed) Tell();
+        if (changed) Tell([]);
     }
 
     private void SayIfLooked()
@@ -293,11 +300,12 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         IsInApi = true,
     };
 
-    private void Tell()
+    private void Tell(uint[] begun)
     {
         try
         {
             Changed?.Invoke();
+            foreach (uint inode in begun) NamespaceTold?.Invoke(inode);
         }
 #pragma warning disable CA1031 // Whoever listens: it is not the runtime's fault, and must not end the following.
         catch (Exception e)

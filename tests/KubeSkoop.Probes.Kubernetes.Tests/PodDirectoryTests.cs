@@ -446,6 +446,19 @@ public sealed class PodDirectoryTests
         Assert.Equal(202u, (await directory.FindAsync("late")).NamespaceInode);
     }
 
+    [LiveFact(Needs.NetNs)]
+    public async Task A_namespace_the_runtime_tells_of_is_looked_for_at_once()
+    {
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri);
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) }), directory);
+        using IDisposable lease = source.Acquire();
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        Assert.DoesNotContain(source.Current, n => n.Inode == ns.Inode);
+        cri.Add(FakePod.Make("job") with { NetnsPath = $"/run/netns/{ns.Name}" });
+        await Eventually.EqualAsync("job", () => source.Current.FirstOrDefault(n => n.Inode == ns.Inode)?.Pod?.Name, "the namespace's pod, an hour before the next look");
+    }
+
     [Theory]
     [InlineData("status")]
     [InlineData("hang")]
