@@ -58,6 +58,9 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     /// <inheritdoc />
     public event Action? Changed;
 
+    /// <inheritdoc />
+    public event Action<uint>? NamespaceTold;
+
     /// <summary>The host's view: processes and cgroups.</summary>
     internal HostView Host => _host;
 
@@ -140,8 +143,8 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         {
             if (pod.Ended is not null) continue;
             List<int> own = processes.Remove(pod.Identity.Uid!, out List<int>? found) ? found : [];
-            bool isPlaced = pod.Source == PodSource.Runtime || pod.IsHostNetwork || own.Count == 0;
-            pods.Add(new PodProcesses(isPlaced ? pod : pod with { NamespaceInode = NamespaceOf(own, host, out _), ProcessId = own[0] }, own));
+            bool isPlaced = pod.NamespaceInode is not null || pod.IsHostNetwork || own.Count == 0;
+            pods.Add(new PodProcesses(isPlaced ? pod : pod with { NamespaceInode = NamespaceOf(own, host, out _), ProcessId = pod.ProcessId ?? own[0] }, own));
         }
         foreach ((string uid, List<int> own) in processes)
         {
@@ -222,17 +225,21 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
 
     private void Take(PodInfo[]? pods, PodDirectoryStatus status)
     {
+        uint[] begun = [];
         lock (_mergeGate)
         {
             _status = status;
             if (pods is not null)
             {
+                begun = [.. NamespacesOf(pods).Except(NamespacesOf(_ofRuntime))];
                 _ofRuntime = pods;
                 Merge();
             }
         }
         SayIfLooked();
-        if (pods is not null) Tell();
+        if (pods is not null) Tell(begun);
+
+        static IEnumerable<uint> NamespacesOf(PodInfo[] pods) => pods.Where(static p => p.Ended is null).Select(static p => p.NamespaceInode).OfType<uint>();
     }
 
     private void TakeFromCluster(bool changed)
@@ -242,7 +249,7 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
             lock (_mergeGate) Merge();
         }
         SayIfLooked();
-        if (changed) Tell();
+        if (changed) Tell([]);
     }
 
     private void SayIfLooked()
@@ -293,11 +300,12 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         IsInApi = true,
     };
 
-    private void Tell()
+    private void Tell(uint[] begun)
     {
         try
         {
             Changed?.Invoke();
+            foreach (uint inode in begun) NamespaceTold?.Invoke(inode);
         }
 #pragma warning disable CA1031 // Whoever listens: it is not the runtime's fault, and must not end the following.
         catch (Exception e)

@@ -162,6 +162,30 @@ public sealed class PodDirectoryTests
     }
 
     [Fact]
+    public async Task The_order_in_which_a_runtime_lists_containers_is_no_news()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync(static c => (c.Version, c.HasEvents) = ("2.0.0", true));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, static o => o.ResyncInterval = TimeSpan.FromSeconds(1), proc.Root);
+        await Eventually.EqualAsync(1, () => cri.ListenerCount, "the listener");
+        cri.Add(Make(proc, "web", 20, 200, static p => p with { Containers = [.. Enumerable.Range(1, 70).Select(static i => (FakePod.Id(i), $"c{i % 7}"))] }));
+        await directory.FindAsync("web");
+        await Eventually.TrueAsync(() => directory.Status.UsesEvents, "events to be trusted");
+        await LooksAsync(1);
+        int changes = 0;
+        directory.Changed += () => Interlocked.Increment(ref changes);
+        await LooksAsync(3);
+        Assert.Equal((0, true), (changes, directory.Status.UsesEvents));
+        Assert.Equal(64, directory.Named("web")!.Containers.Count);
+
+        async Task LooksAsync(int count)
+        {
+            int before = cri.Calls("ListContainers");
+            await Eventually.TrueAsync(() => cri.Calls("ListContainers") >= before + count, $"{count} looks");
+        }
+    }
+
+    [Fact]
     public async Task Ended_pods_are_forgotten_after_a_minute_and_do_not_come_back()
     {
         using var proc = new FakeProc();
@@ -256,8 +280,8 @@ public sealed class PodDirectoryTests
         cri.Add(Make(proc, "true", 22, 202));
         await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
         await directory.FindAsync("true");
-        Assert.Equal((20, null), (directory.Named("host")!.ProcessId, directory.Named("host")!.NamespaceInode));
-        Assert.Equal((null, null), (directory.Named("liar")!.ProcessId, directory.Named("liar")!.NamespaceInode));
+        await Eventually.EqualAsync((20, null), () => (directory.Named("host")!.ProcessId, directory.Named("host")!.NamespaceInode), "the pod in the host's namespace");
+        await Eventually.EqualAsync((21, 201u), () => (directory.Named("liar")!.ProcessId, directory.Named("liar")!.NamespaceInode), "the pod, by the process that is its own,");
         // A file that is no namespace.
         string file = Path.Combine(proc.Root, "file");
         await File.WriteAllTextAsync(file, "");
@@ -345,6 +369,133 @@ public sealed class PodDirectoryTests
     }
 
     [Fact]
+    public async Task A_sandbox_that_was_listed_as_not_ready_before_its_start_lives_when_it_is_ready()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod pod = Make(proc, "web", 20, 200);
+        cri.Add(pod with { IsReady = false });
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        Assert.NotNull(directory.Named("web")!.Ended);
+        cri.Replace(pod);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((null, 200u, pod.SandboxId), (known.Ended, known.NamespaceInode, known.SandboxId));
+        Assert.Equal([IPAddress.Parse("10.88.0.2")], known.Addresses);
+        Assert.Single(directory.Pods);
+
+        // The same sandbox started again: its process and its namespace are others.
+        NetworkNamespace first = Namespace(200, 20);
+        Assert.Equal("web", directory.Resolve(first)?.Name);
+        cri.Replace(pod with { IsReady = false });
+        await Eventually.TrueAsync(() => directory.Named("web")!.Ended is not null, "the end");
+        first.End();
+        proc.AddProcess(21, 201, "pause", $"0::/kubepods/burstable/pod{pod.Uid}/{pod.SandboxId}\n");
+        cri.Replace(pod with { ProcessId = 21 });
+        await Eventually.EqualAsync((null, 201u), () => (directory.Named("web")!.Ended, directory.Named("web")!.NamespaceInode), "the new namespace");
+        Assert.Equal("web", directory.Resolve(Namespace(201, null))?.Name);
+    }
+
+    [Fact]
+    public async Task A_pod_that_is_ready_before_it_has_an_address_is_asked_again_a_few_times()
+    {
+        using var proc = new FakeProc();
+        var clock = new FakeTimeProvider();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod web = cri.Add(Make(proc, "web", 20, 200, static p => p with { Ips = [] }));
+        cri.Add(Make(proc, "never", 21, 201, static p => p with { Ips = [] }));
+        cri.Add(Make(proc, "agent", 22, HostInode, static p => p with { IsHostNetwork = true }));
+        await using PodDirectory directory = TestDirectory.Of(cri.Socket, hostProc: proc.Root, clock: clock);
+        await directory.StartAsync(CancellationToken.None);
+        Assert.Equal(3, cri.Calls("PodSandboxStatus"));
+        Assert.Empty(directory.Named("web")!.Addresses);
+        cri.Replace(web with { Ips = ["10.88.0.7"] });
+        await AdvanceAsync(() => directory.Named("web")!.Addresses.Count > 0, "the address");
+        const int all = 2 + 7 + 1; // of web, never and agent
+        await AdvanceAsync(() => cri.Calls("PodSandboxStatus") >= all, "the last try");
+        int polls = cri.Calls("ListPodSandbox");
+        await AdvanceAsync(() => cri.Calls("ListPodSandbox") > polls + 20, "more polls");
+        Assert.Equal(all, cri.Calls("PodSandboxStatus"));
+
+        Task AdvanceAsync(Func<bool> until, string what) => Eventually.TrueAsync(() =>
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            return until();
+        }, what);
+    }
+
+    [Fact]
+    public async Task A_pod_whose_runtime_tells_no_namespace_has_the_one_its_processes_are_in()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(Make(proc, "other", 20, 200));
+        FakePod web = cri.Add(Make(proc, "web", 41, 201) with { Info = "" });
+        proc.AddProcess(40, 200, "nsenter", $"0::/kubepods/burstable/pod{web.Uid}/{FakePod.Id(1)}\n"); // looks into another's
+        FakePod late = cri.Add(FakePod.Make("late") with { Info = "" }); // without a process of its own
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((201u, 41, $"/kubepods/burstable/pod{web.Uid}"), (known.NamespaceInode, known.ProcessId, known.CgroupPath));
+        Assert.Equal("web", directory.Resolve(Namespace(201, 41))?.Name);
+        Assert.Equal("web", directory.ResolveNamespace(201, Now)?.Name); // of an event that comes late
+        Assert.Null(directory.Named("late")!.NamespaceInode);
+
+        proc.AddProcess(50, 202, "main", $"0::/kubepods/burstable/pod{late.Uid}/{FakePod.Id(7)}\n");
+        PodProcesses seen = directory.Survey().Single(p => p.Pod.Identity.Name == "late"); // at once, for people
+        Assert.Equal((202u, 50), (seen.Pod.NamespaceInode, seen.Pod.ProcessId));
+        cri.Replace(late with { Containers = [(FakePod.Id(7), "main")] });
+        Assert.Equal(202u, (await directory.FindAsync("late")).NamespaceInode);
+    }
+
+    [LiveFact(Needs.NetNs)]
+    public async Task A_namespace_the_runtime_tells_of_is_looked_for_at_once()
+    {
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri);
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) }), directory);
+        using IDisposable lease = source.Acquire();
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        Assert.DoesNotContain(source.Current, n => n.Inode == ns.Inode);
+        cri.Add(FakePod.Make("job") with { NetnsPath = $"/run/netns/{ns.Name}" });
+        await Eventually.EqualAsync("job", () => source.Current.FirstOrDefault(n => n.Inode == ns.Inode)?.Pod?.Name, "the namespace's pod, an hour before the next look");
+    }
+
+    [Theory]
+    [InlineData("status")]
+    [InlineData("hang")]
+    public async Task A_sandbox_whose_status_fails_takes_no_other_and_is_told(string how)
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod bad = cri.Add(Make(proc, "bad", 20, 200));
+        for (int i = 0; i < 20; i++) cri.Add(Make(proc, $"good-{i}", 30 + i, (uint)(300 + i)));
+        var never = new TaskCompletionSource<byte[]?>();
+        int asked = 0;
+        cri.Instead = (method, request) =>
+        {
+            if (method != "PodSandboxStatus" || KubeSkoop.Probes.Kubernetes.Tests.Cri.Kubelet.PodSandboxStatusRequest.Parser.ParseFrom(request.Span).PodSandboxId != bad.SandboxId) return Task.FromResult<byte[]?>(null);
+            Interlocked.Increment(ref asked);
+            return how == "hang" ? never.Task : throw new FakeStatusException(2, "failed to get task status: ttrpc: closed");
+        };
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, o => o.CallTimeout = how == "hang" ? TimeSpan.FromMinutes(10) : TimeSpan.FromSeconds(10), proc.Root);
+        await Eventually.TrueAsync(() => directory.Pods.Count(static p => p.NamespaceInode is not null) == 20, "all other pods");
+        int polls = cri.Calls("ListPodSandbox");
+        await Eventually.TrueAsync(() => cri.Calls("ListPodSandbox") >= polls + 5, "some polls");
+        cri.Add(Make(proc, "late", 60, 400));
+        await directory.FindAsync("late");
+        Assert.Equal((1, null), (cri.Calls("Version"), directory.Status.StaleSince)); // the runtime was not lost
+        Assert.Equal(("bad", null, null), (directory.Named("bad")!.Identity.Name, directory.Named("bad")!.NamespaceInode, directory.Named("bad")!.Ended));
+        if (how == "status")
+        {
+            Assert.Equal("The runtime tells no more than the name of shop/bad: Unknown: failed to get task status: ttrpc: closed", directory.Status.Problem);
+            await Eventually.TrueAsync(() => asked >= 2, "another try");
+        }
+        cri.Instead = null;
+        never.TrySetResult(bad.ToStatus().ToByteArray());
+        Assert.Equal(200u, (await directory.FindAsync("bad")).NamespaceInode);
+        await Eventually.TrueAsync(() => directory.Status.Problem is null, "the problem to be over");
+    }
+
+    [Fact]
     public async Task Sandboxes_without_metadata_are_passed_over()
     {
         using var proc = new FakeProc();
@@ -358,8 +509,8 @@ public sealed class PodDirectoryTests
         await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
         await directory.FindAsync("better");
         Assert.Equal(["better", "good"], directory.Pods.Select(static p => p.Identity.Name).Order());
-        Assert.Null(directory.Named("good")!.NamespaceInode);
         // Its cgroup and the uid tell its namespace all the same.
+        Assert.Equal(200u, (await directory.FindAsync("good")).NamespaceInode);
         Assert.Equal("good", directory.Resolve(Namespace(200, 20))?.Name);
     }
 

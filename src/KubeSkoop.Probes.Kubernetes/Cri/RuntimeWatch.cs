@@ -15,12 +15,14 @@ internal sealed partial class RuntimeWatch
 #pragma warning restore CA1001
 {
     private const int StatusCallsAtOnce = 8;
+    private const int MostTries = 7; // for what is still missing: half a minute in all
     private const int MostLabels = 64;
     private const int MostContainers = 64;
     private const int MostAddresses = 16;
     private static readonly TimeSpan FirstRetry = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan LongestRetry = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan BetweenEventLooks = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
 
     private readonly KubernetesOptions _options;
     private readonly PodNaming _naming;
@@ -30,6 +32,7 @@ internal sealed partial class RuntimeWatch
     private readonly Action<PodInfo[]?, PodDirectoryStatus> _publish;
     private readonly SemaphoreSlim _wanted = new(0);
     private readonly Dictionary<string, Sandbox> _known = new(StringComparer.Ordinal);
+    private readonly List<Sandbox> _asked = []; // whose calls have not been answered yet
     private PodDirectoryStatus _status = new();
     private int _leftOut;
     private bool _dirty;
@@ -144,14 +147,16 @@ internal sealed partial class RuntimeWatch
                     Runtime = $"{runtime.Name} {runtime.Version}".Trim(),
                     UsesEvents = usesEvents,
                     LastAnswer = _clock.GetUtcNow(),
-                    Problem = _leftOut == 0 ? null : $"{_leftOut} pods are left out: raise {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.MaxPods)}, which is {_options.MaxPods}.",
+                    Problem = Describe(),
                 };
                 Publish();
-                await AskForNewAsync(client, cancellationToken).ConfigureAwait(false);
-                _status = _status with { HasLooked = true };
+                await AskForDetailsAsync(client, ending.Token).ConfigureAwait(false);
+                cancellationToken.ThrowIfCancellationRequested();
+                _status = _status with { HasLooked = true, Problem = Describe() };
                 Publish();
 
-                TimeSpan wait = usesEvents ? _options.ResyncInterval : _options.PollInterval;
+                // No event says that a call can be tried again.
+                TimeSpan wait = usesEvents && !_known.Values.Any(static s => s.LacksDetails) ? _options.ResyncInterval : _options.PollInterval;
                 (told, bool wanted) = await WaitAsync(happened, wait, cancellationToken).ConfigureAwait(false);
                 if (!told && !wanted) continue;
                 trusted |= told;
@@ -163,6 +168,8 @@ internal sealed partial class RuntimeWatch
         finally
         {
             await ending.CancelAsync().ConfigureAwait(false);
+            foreach (Sandbox sandbox in _asked) sandbox.Answer = null;
+            _asked.Clear();
             await events.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
@@ -227,21 +234,26 @@ internal sealed partial class RuntimeWatch
         foreach (PodSandbox item in sandboxes.OrderBy(static s => s.State)) // the living first, if there is not room for all
         {
             if (item.Id.Length is 0 or > 256 || item.Metadata is not { Uid.Length: > 0, Name.Length: > 0 } named) continue;
-            if (!_known.TryGetValue(item.Id, out Sandbox? sandbox))
+            bool isReady = item.State == PodSandboxState.SandboxReady;
+            // One that has only been made counts as not ready with some runtimes; one that was started again has all anew.
+            if (!_known.TryGetValue(item.Id, out Sandbox? sandbox) || (isReady && sandbox.Ended is not null))
             {
-                if (_known.Count >= _options.MaxPods && item.State == PodSandboxState.SandboxReady) ForgetOneEnded();
-                if (_known.Count >= _options.MaxPods)
+                if (sandbox is null && _known.Count >= _options.MaxPods)
                 {
-                    _leftOut++;
-                    continue;
+                    if (isReady) ForgetOneEnded();
+                    if (_known.Count >= _options.MaxPods)
+                    {
+                        _leftOut++;
+                        continue;
+                    }
                 }
                 FrozenDictionary<string, string> labels = item.Labels.Take(MostLabels).ToFrozenDictionary(static l => CriText.Bounded(l.Key), static l => CriText.Bounded(l.Value), StringComparer.Ordinal);
                 sandbox = new Sandbox(item.Id, _naming.Of(CriText.Bounded(named.Namespace), CriText.Bounded(named.Name), CriText.Bounded(named.Uid), labels), labels, Time(item.CreatedAt));
-                _known.Add(item.Id, sandbox);
+                _known[item.Id] = sandbox;
                 changed = true;
             }
             sandbox.Listed = true;
-            if (item.State != PodSandboxState.SandboxReady && sandbox.Ended is null)
+            if (!isReady && sandbox.Ended is null)
             {
                 sandbox.Ended = now;
                 changed = true;
@@ -264,39 +276,87 @@ internal sealed partial class RuntimeWatch
         foreach (Sandbox sandbox in _known.Values) sandbox.Next.Clear();
         foreach (Container container in containers)
         {
-            if (container.Id.Length is 0 or > 256 || !_known.TryGetValue(container.PodSandboxId, out Sandbox? sandbox) || sandbox.Next.Count >= MostContainers) continue;
+            if (container.Id.Length is 0 or > 256 || !_known.TryGetValue(container.PodSandboxId, out Sandbox? sandbox)) continue;
             sandbox.Next.Add(new PodContainer(container.Id, CriText.Bounded(container.Metadata?.Name ?? string.Empty), container.State == ContainerState.ContainerRunning));
         }
         bool changed = false;
         foreach (Sandbox sandbox in _known.Values)
         {
+            // Runtimes list in any order, and in another one each time.
+            sandbox.Next.Sort(static (a, b) => a.IsRunning != b.IsRunning ? b.IsRunning.CompareTo(a.IsRunning) : string.CompareOrdinal(a.Name, b.Name) is not 0 and var order ? order : string.CompareOrdinal(a.Id, b.Id));
+            if (sandbox.Next.Count > MostContainers) sandbox.Next.RemoveRange(MostContainers, sandbox.Next.Count - MostContainers);
             // What an ended pod had stays with it: its last events name them.
             if ((sandbox.Ended is not null && sandbox.Next.Count == 0) || sandbox.Next.SequenceEqual(sandbox.Containers)) continue;
             sandbox.Containers = [.. sandbox.Next];
+            if (sandbox.LacksNamespace) sandbox.Tries = 0; // the first process of the pod may be one of theirs
             LearnCgroups(sandbox);
             changed = true;
         }
         return changed;
     }
 
-    private async Task AskForNewAsync(CriClient client, CancellationToken cancellationToken)
+    /// <summary>
+    /// Asks for what the lists do not tell: once for a new sandbox, and again where the call has failed or something was not there
+    /// yet. A sandbox that is not answered for delays no other: its call goes on, and is seen to after the next list.
+    /// </summary>
+    private async Task AskForDetailsAsync(CriClient client, CancellationToken cancellationToken)
     {
-        Sandbox[] unknown = [.. _known.Values.Where(static s => s is { HasDetails: false, Ended: null })];
-        foreach (Sandbox[] group in unknown.Chunk(StatusCallsAtOnce))
+        var due = new Queue<Sandbox>(_known.Values.Where(s => s is { LacksDetails: true, Answer: null } && (s.Tries == 0 || _clock.GetElapsedTime(s.LastTry) >= RetryAfter(s.Tries))));
+        bool isIncomplete = false;
+        while (true)
         {
-            PodSandboxStatusResponse?[] answers = await Task.WhenAll(group.Select(s => client.SandboxStatusAsync(s.Id, cancellationToken))).ConfigureAwait(false);
-            for (int i = 0; i < group.Length; i++)
+            for (int i = _asked.Count - 1; i >= 0; i--)
             {
-                if (answers[i] is not { } answer) continue; // gone already: the next list says so
-                Learn(group[i], answer);
+                if (_asked[i] is not { Answer: { IsCompleted: true } answer } sandbox) continue;
+                _asked.RemoveAt(i);
+                sandbox.Answer = null;
+                (PodSandboxStatusResponse? status, sandbox.Problem) = await answer.ConfigureAwait(false);
+                if (status is null || sandbox.Ended is not null) continue; // gone already: the next list says so
+                Learn(sandbox, status);
+                isIncomplete |= sandbox.LacksNamespace;
                 _dirty = true;
             }
+            while (_asked.Count < StatusCallsAtOnce && due.TryDequeue(out Sandbox? next))
+            {
+                (next.Tries, next.LastTry, next.Answer) = (next.Tries + 1, _clock.GetTimestamp(), AskAsync(client, next.Id, cancellationToken));
+                _asked.Add(next);
+            }
+            Task[] waitedFor = [.. _asked.Where(s => _clock.GetElapsedTime(s.LastTry) < Patience).Select(static s => s.Answer!)];
+            if (waitedFor.Length == 0) break;
+            await ((Task)Task.WhenAny(waitedFor)).WaitAsync(Patience, _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+        if (isIncomplete) LearnFromProcesses();
+    }
+
+    // Only a list that fails means that the runtime is lost: a status may fail for one pod, whose shim has died or hangs.
+    private async Task<(PodSandboxStatusResponse? Status, string? Problem)> AskAsync(CriClient client, string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return (await client.SandboxStatusAsync(id, cancellationToken).ConfigureAwait(false), null);
+        }
+        catch (RpcException e)
+        {
+            return (null, Explain(e));
+        }
+    }
+
+    private static TimeSpan RetryAfter(int tries) => FirstRetry * (1 << Math.Min(tries - 1, 10)) is var wait && wait < LongestRetry ? wait : LongestRetry;
+
+    /// <summary>What keeps pods from being known though the runtime answers.</summary>
+    private string? Describe()
+    {
+        string? leftOut = _leftOut == 0 ? null : $"{_leftOut} pods are left out: raise {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.MaxPods)}, which is {_options.MaxPods}.";
+        Sandbox[] failed = [.. _known.Values.Where(static s => s is { Problem: not null, Ended: null })];
+        if (failed.Length == 0) return leftOut;
+        string others = failed.Length == 1 ? string.Empty : $" and {failed.Length - 1} more";
+        string silent = $"The runtime tells no more than the name of {failed[0].Identity}{others}: {failed[0].Problem}";
+        return leftOut is null ? silent : $"{leftOut} {silent}";
     }
 
     private void Learn(Sandbox sandbox, PodSandboxStatusResponse answer)
     {
-        sandbox.HasDetails = true;
+        sandbox.IsAnswered = true;
         sandbox.IsHostNetwork = answer.Status?.Linux?.Namespaces?.Options?.Network == NamespaceMode.Node;
         if (answer.Status?.Network is { } network && !sandbox.IsHostNetwork)
             sandbox.Addresses = [.. network.AdditionalIps.Take(MostAddresses).Select(static ip => ip.Ip).Prepend(network.Ip).Select(CriText.Address).OfType<IPAddress>().Distinct()];
@@ -309,7 +369,7 @@ internal sealed partial class RuntimeWatch
         }
         else
         {
-            sandbox.CgroupPath = info.CgroupParent;
+            sandbox.CgroupPath = info.CgroupParent ?? sandbox.CgroupPath;
         }
         LearnCgroups(sandbox);
         if (sandbox.IsHostNetwork) return;
@@ -318,6 +378,30 @@ internal sealed partial class RuntimeWatch
         if (inode == 0 && sandbox.ProcessId is { } process) inode = _host.NamespaceOf(process);
         // A runtime that names the host's own cannot make the host's numbers a pod's.
         if (inode != 0 && inode != _host.NamespaceOf(1)) sandbox.NamespaceInode = inode;
+    }
+
+    /// <summary>The namespaces of pods whose runtime tells none (cri-dockerd; CRI-O, where its bindings are not mounted here): those that their processes are in.</summary>
+    private void LearnFromProcesses()
+    {
+        var lacking = new Dictionary<string, Sandbox>(StringComparer.Ordinal);
+        HashSet<uint> taken = [0, _host.NamespaceOf(1)];
+        foreach (Sandbox sandbox in _known.Values)
+        {
+            if (sandbox.LacksNamespace) lacking[sandbox.Identity.Uid!] = sandbox;
+            else if (sandbox is { NamespaceInode: { } inode, Ended: null }) taken.Add(inode);
+        }
+        foreach (int pid in _host.ProcessIds())
+        {
+            if (lacking.Count == 0) return;
+            if (_host.CgroupOf(pid) is not { } cgroup || !CgroupPath.TryParse(cgroup, out CgroupPath path) || !lacking.TryGetValue(path.PodUid, out Sandbox? sandbox)) continue;
+            uint inode = _host.NamespaceOf(pid);
+            if (!taken.Add(inode)) continue; // one that looks into another's
+            lacking.Remove(path.PodUid);
+            sandbox.NamespaceInode = inode;
+            sandbox.ProcessId ??= pid;
+            sandbox.CgroupPath ??= cgroup[..path.PodLength];
+            LearnCgroups(sandbox);
+        }
     }
 
     private void LearnCgroups(Sandbox sandbox)
@@ -376,7 +460,22 @@ internal sealed partial class RuntimeWatch
 
         internal bool Listed { get; set; }
 
-        internal bool HasDetails { get; set; }
+        /// <summary>The call for its status, while it is not seen to.</summary>
+        internal Task<(PodSandboxStatusResponse? Status, string? Problem)>? Answer { get; set; }
+
+        /// <summary>What the last call has failed with.</summary>
+        internal string? Problem { get; set; }
+
+        internal int Tries { get; set; }
+
+        internal long LastTry { get; set; }
+
+        internal bool IsAnswered { get; set; }
+
+        /// <summary>Whether it is to be asked. Some runtimes call a pod ready before it has its network, some tell nothing of namespaces.</summary>
+        internal bool LacksDetails => Ended is null && (!IsAnswered || (Tries < MostTries && !IsHostNetwork && (NamespaceInode is null || Addresses.Length == 0)));
+
+        internal bool LacksNamespace => IsAnswered && !IsHostNetwork && NamespaceInode is null && Ended is null;
 
         internal bool IsForgotten { get; set; }
 

@@ -112,6 +112,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 }
                 foreach (Known known in _known.Values) _watch.Add(known);
                 _resolver.Changed += AskForPods;
+                _resolver.NamespaceTold += LookFor;
             }
             _leases++;
         }
@@ -179,16 +180,26 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         foreach (NetworkNamespace ns in due) End(ns);
     }
 
-    // How long the watching thread may sleep.
-    private int UntilDue(int period)
+    // When the next last numbers are due.
+    private long? NextDue()
+    {
+        long? due = null;
+        lock (_gate)
+        {
+            foreach (Known known in _known.Values)
+                if (known.EmptySince is { } since && !(due <= since + LastReadingMilliseconds)) due = since + LastReadingMilliseconds;
+        }
+        return due;
+    }
+
+    // A pod's namespace that nobody has found yet: the next look may come when the pod has ended already.
+    private void LookFor(uint inode)
     {
         lock (_gate)
         {
-            long now = Environment.TickCount64;
-            foreach (Known known in _known.Values)
-                if (known.EmptySince is { } since) period = (int)Math.Clamp(since + LastReadingMilliseconds - now, 0, period);
+            if (_known.ContainsKey(inode)) return;
         }
-        return period;
+        Refresh();
     }
 
     // A pod that is known later than its namespace: nothing is looked for, only the names are asked for again.
@@ -627,6 +638,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             _leases = all ? 0 : _leases - 1;
             if (_leases > 0) return;
             _resolver.Changed -= AskForPods;
+            _resolver.NamespaceTold -= LookFor;
             _watch?.Stop();
             _watch = null;
             foreach (Known known in _known.Values) known.Dispose();
@@ -701,13 +713,13 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         private readonly SafeFileHandle _epoll = Libc.CreateEpoll();
         private readonly SafeFileHandle _wakeOnly = Libc.CreateEpoll();
         private readonly SafeFileHandle _wake = Libc.CreateEventFd();
-        private readonly int _period;
+        private readonly LookSchedule _schedule;
         private volatile bool _stopping;
 
         internal Watch(ProcNamespaceSource source, TimeSpan period)
         {
             _source = source;
-            _period = (int)Math.Min(period.TotalMilliseconds, int.MaxValue);
+            _schedule = new LookSchedule((int)Math.Min(period.TotalMilliseconds, int.MaxValue), Environment.TickCount64);
             Libc.WatchReadable(_epoll, _wake, 0);
             Libc.WatchReadable(_wakeOnly, _wake, 0);
             new Thread(Run) { IsBackground = true, Name = "kubeskoop-netns" }.Start();
@@ -728,8 +740,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         {
             while (!_stopping)
             {
-                int wait = _source.UntilDue(_period);
-                int ready = Libc.WaitReadable(_epoll, wait);
+                int ready = Libc.WaitReadable(_epoll, _schedule.Sleep(Environment.TickCount64, _source.NextDue()));
                 if (_stopping) break;
                 if (ready != 0)
                 {
@@ -738,7 +749,11 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 }
                 try
                 {
-                    if (ready != 0 || wait == _period) _source.Refresh(this);
+                    if (ready != 0 || _schedule.IsDue(Environment.TickCount64))
+                    {
+                        _source.Refresh(this);
+                        _schedule.Looked(Environment.TickCount64);
+                    }
                     _source.EndThoseDue(this);
                 }
 #pragma warning disable CA1031 // An unhandled exception of a thread ends the host's process.
@@ -746,7 +761,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 #pragma warning restore CA1031
                 {
                     _source._fault = $"Looking for namespaces failed: {e.Message}";
-                    _ = Libc.WaitReadable(_wakeOnly, _period);
+                    _schedule.Looked(Environment.TickCount64);
+                    _ = Libc.WaitReadable(_wakeOnly, _schedule.Period);
                 }
             }
             _wakeOnly.Dispose();

@@ -40,6 +40,13 @@ public interface IPodResolver
         add { }
         remove { }
     }
+
+    /// <summary>Told with the inode number of a pod's network namespace when that becomes known, from any thread: who has not found the namespace yet may look for it now.</summary>
+    event Action<uint>? NamespaceTold
+    {
+        add { }
+        remove { }
+    }
 }
 
 /// <summary>Knows no pod: what is used without Kubernetes.</summary>

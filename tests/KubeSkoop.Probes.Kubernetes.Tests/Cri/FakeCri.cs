@@ -83,6 +83,13 @@ internal sealed class FakeCri : IAsyncDisposable
         if (tell) Tell();
     }
 
+    /// <summary>The same sandbox, in another state.</summary>
+    internal void Replace(FakePod pod)
+    {
+        lock (_gate) _pods[pod.SandboxId] = pod;
+        Tell();
+    }
+
     /// <summary>An event to all who listen.</summary>
     internal void Tell()
     {
@@ -134,7 +141,7 @@ internal sealed class FakeCri : IAsyncDisposable
             {
                 "Version" => new VersionResponse { Version = "0.1.0", RuntimeName = Name, RuntimeVersion = Version, RuntimeApiVersion = "v1" },
                 "ListPodSandbox" => new ListPodSandboxResponse { Items = { _pods.Values.Select(static p => p.ToSandbox()) } },
-                "ListContainers" => new ListContainersResponse { Containers = { _pods.Values.SelectMany(static p => p.ToContainers()) } },
+                "ListContainers" => new ListContainersResponse { Containers = { InAnotherOrder(_pods.Values.SelectMany(static p => p.ToContainers())) } },
                 "PodSandboxStatus" => PodSandboxStatusRequest.Parser.ParseFrom(request.Span) is { Verbose: true } asked
                     ? _pods.TryGetValue(asked.PodSandboxId, out FakePod? pod) ? pod.ToStatus() : throw new FakeStatusException(5, "no such sandbox")
                     : throw new FakeStatusException(3, "the status is of use only when it is verbose"),
@@ -142,6 +149,9 @@ internal sealed class FakeCri : IAsyncDisposable
             };
         }
     }
+
+    // containerd lists from a map, and sorts nothing.
+    private IEnumerable<Container> InAnotherOrder(IEnumerable<Container> containers) => Calls("ListContainers") % 2 == 0 ? containers.Reverse() : containers;
 
     private async Task StreamAsync(HttpContext context)
     {

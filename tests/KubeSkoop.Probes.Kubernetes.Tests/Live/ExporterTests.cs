@@ -163,7 +163,7 @@ public sealed class ExporterTests(ITestOutputHelper output)
     [LiveFact(Needs.Containerd | Needs.Sources)]
     public async Task A_hundred_and_ten_pods_are_all_named_and_cost_next_to_nothing_at_rest()
     {
-        const int count = 110;
+        const int count = 110, podsToOneWithContainers = 5; // a container takes as long to start as a pod
         await using ContainerdNode node = await ContainerdNode.StartNewAsync();
         using Process serving = ExporterRun.Start(node, "serve", "--port", "0", "--enable", "sock");
         using Process without = Command.Start("dotnet", [ExporterRun.Exporter, "serve", "--port", "0", "--enable", "sock", "--set", "KubeSkoop:Probes:Kubernetes:RuntimeEndpoint=none"]);
@@ -171,7 +171,13 @@ public sealed class ExporterTests(ITestOutputHelper output)
         {
             string address = await ExporterRun.AddressOfAsync(serving);
             var made = new System.Collections.Concurrent.ConcurrentBag<LivePod>();
-            await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (i, _) => made.Add(await node.RunPodAsync(string.Create(CultureInfo.InvariantCulture, $"pod-{i}"))));
+            await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 4 }, async (i, _) =>
+            {
+                LivePod pod = await node.RunPodAsync(string.Create(CultureInfo.InvariantCulture, $"pod-{i}"));
+                made.Add(pod);
+                if (i % podsToOneWithContainers != 0) return;
+                foreach (string container in (string[])["main", "side"]) await node.RunContainerAsync(pod, container, "sleep 3600");
+            });
             using var client = new HttpClient { BaseAddress = new Uri(address) };
             string metrics = "";
             await Eventually.TrueAsync(async () =>
