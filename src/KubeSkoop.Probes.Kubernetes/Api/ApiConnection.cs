@@ -11,8 +11,11 @@ internal sealed class ApiException(string message, HttpStatusCode status = 0, Ex
 {
     internal HttpStatusCode Status => status;
 
-    /// <summary>Whether what was asked for is too old to be told of: everything must be listed anew.</summary>
-    internal bool IsGone => status is HttpStatusCode.Gone or HttpStatusCode.GatewayTimeout;
+    /// <summary>Whether the server does not know the moment that was asked for, be it too old or too new for it: everything must be listed anew.</summary>
+    internal bool IsGone { get; init; }
+
+    /// <summary>How long the server wants to be left alone.</summary>
+    internal TimeSpan RetryAfter { get; init; }
 }
 
 /// <summary>
@@ -22,6 +25,8 @@ internal sealed class ApiException(string message, HttpStatusCode status = 0, Ex
 internal sealed class ApiConnection(KubernetesOptions options) : IDisposable
 {
     private const int LargestError = 64 * 1024;
+    private const string TooNew = "Too large resource version"; // as the server says it, and its own clients look for it
+    private static readonly TimeSpan LongestRetryAfter = TimeSpan.FromMinutes(1);
 
     private readonly Lock _gate = new();
     private k8s.Kubernetes? _client;
@@ -77,12 +82,17 @@ internal sealed class ApiConnection(KubernetesOptions options) : IDisposable
     }
 
     /// <summary>What an error that the server tells of means, for people.</summary>
-    internal static ApiException Refusal(HttpStatusCode status, string? message) => new(status switch
+    internal static ApiException Refusal(HttpStatusCode status, string? message, TimeSpan retryAfter = default) => new(status switch
     {
         HttpStatusCode.Unauthorized => "401 Unauthorized: the credentials are not accepted. Renew the kubeconfig or the service account's token.",
         HttpStatusCode.Forbidden => $"403 Forbidden: {CriText.Bounded(message ?? "no reason given")}. Give the account a ClusterRole with the verbs list and watch on pods, nodes and services.",
         _ => $"{(int)status} {status}: {CriText.Bounded(message ?? "no reason given")}.",
-    }, status);
+    }, status)
+    {
+        // A 504 may also come from whatever stands before the server, and then says nothing about the moment.
+        IsGone = status == HttpStatusCode.Gone || (status == HttpStatusCode.GatewayTimeout && message?.Contains(TooNew, StringComparison.Ordinal) == true),
+        RetryAfter = retryAfter < LongestRetryAfter ? retryAfter : LongestRetryAfter,
+    };
 
     public void Dispose()
     {
@@ -108,7 +118,7 @@ internal sealed class ApiConnection(KubernetesOptions options) : IDisposable
         {
             // A proxy's own page. The number says enough.
         }
-        return Refusal(response.StatusCode, message);
+        return Refusal(response.StatusCode, message, response.Headers.RetryAfter?.Delta ?? TimeSpan.Zero);
     }
 
     private k8s.Kubernetes Client()

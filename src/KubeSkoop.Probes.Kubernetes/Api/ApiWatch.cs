@@ -8,8 +8,9 @@ using Microsoft.Extensions.Logging;
 namespace KubeSkoop.Probes.Kubernetes.Api;
 
 /// <summary>
-/// Follows one kind of object: lists them, then watches from there. A watch that ends is taken up again where it ended;
-/// only when the server does not know that moment any more is everything listed anew. What is known stays meanwhile.
+/// Follows one kind of object: lists them, then watches from there. A watch that ends or is refused is taken up again where
+/// it ended; only when the server does not know that moment any more, or its words are not understood, is everything listed
+/// anew. What is known stays meanwhile.
 /// </summary>
 internal sealed partial class ApiWatch
 {
@@ -32,6 +33,7 @@ internal sealed partial class ApiWatch
     private volatile ApiWatchStatus _status = new();
     private string? _version;
     private bool _mayBeOld = true;
+    private bool _hasMoved; // the version, in this watch
 
     /// <param name="kind">What to follow.</param>
     /// <param name="node">Of pods: only this node's; <see langword="null"/> for all.</param>
@@ -70,21 +72,20 @@ internal sealed partial class ApiWatch
         TimeSpan retry = FirstRetry;
         while (!cancellationToken.IsCancellationRequested)
         {
-            int events = _status.Events;
+            _hasMoved = false;
+            TimeSpan asked = TimeSpan.Zero;
             try
             {
-                if (_version is null)
-                {
-                    await ListAsync(cancellationToken).ConfigureAwait(false);
-                    retry = FirstRetry;
-                }
+                if (_version is null) await ListAsync(cancellationToken).ConfigureAwait(false);
                 long began = _clock.GetTimestamp();
                 await WatchAsync(cancellationToken).ConfigureAwait(false);
                 if (_state.Prune()) _changed(true);
-                if (_state.LeftOut > 0 && _state.AddressCount < _options.MaxAddresses / 10 * 9L) _version = null; // there is room again
-                if (_clock.GetElapsedTime(began) >= FirstRetry || _status.Events != events)
+                if (_state.HasRoomAgain(_kind)) _version = null;
+                TimeSpan lasted = _clock.GetElapsedTime(began);
+                if (lasted >= FirstRetry || _hasMoved)
                 {
                     retry = FirstRetry;
+                    if (lasted < FirstRetry) await Task.Delay(FirstRetry - lasted, _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                     continue;
                 }
                 Lost("it ends watches at once.");
@@ -95,18 +96,10 @@ internal sealed partial class ApiWatch
             }
             catch (ApiException e)
             {
-                // What the server refuses to tell from there, it may tell from the beginning.
-                if (e.Status != 0) _version = null;
-                if (e.IsGone)
-                {
-                    _mayBeOld = false;
-                    if (_status.Events != events) retry = FirstRetry;
-                    Lost(e.Message, isGone: true);
-                }
-                else
-                {
-                    Lost(e.Message);
-                }
+                asked = e.RetryAfter;
+                if (e.IsGone) _mayBeOld = false;
+                if (e.IsGone || e.Status == HttpStatusCode.BadRequest) _version = null; // else it has only no time, or no mind, to tell
+                Lost(e.Message, e.IsGone);
             }
             catch (JsonException e)
             {
@@ -124,9 +117,9 @@ internal sealed partial class ApiWatch
                 _version = null;
                 Lost($"{e.GetType().Name}: {CriText.Bounded(e.Message)}");
             }
-            if (_status.Events != events) retry = FirstRetry;
+            if (_hasMoved && _version is not null) retry = FirstRetry; // lists are dear, however far a watch has come
             // Many nodes lose a server at the same moment.
-            await Task.Delay(retry * (0.75 + Random.Shared.NextDouble() / 2), _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(asked + retry * (0.75 + Random.Shared.NextDouble() / 2), _clock, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             retry = retry * 2 < LongestRetry ? retry * 2 : LongestRetry;
         }
     }
@@ -213,6 +206,7 @@ internal sealed partial class ApiWatch
         {
             var error = new Utf8JsonReader(line);
             ApiError? said = JsonSerializer.Deserialize(ref error, ApiJson.Default.ApiErrorEvent)?.Object;
+            _version = null; // what it cannot go on telling, it may tell from the beginning
             throw ApiConnection.Refusal((HttpStatusCode)(said?.Code ?? 500), said?.Message);
         }
         var reader = new Utf8JsonReader(line);
@@ -224,8 +218,8 @@ internal sealed partial class ApiWatch
             "DELETED" => _state.Remove(_kind, given),
             _ => _state.Prune(), // BOOKMARK: nothing has happened until this version
         };
-        if (given.Metadata?.ResourceVersion is { Length: > 0 } version) _version = version;
-        _status = _status with { LastAnswer = _clock.GetUtcNow(), Events = _status.Events + 1 };
+        if (given.Metadata?.ResourceVersion is { Length: > 0 } version && version != _version) (_version, _hasMoved) = (version, true);
+        _status = _status with { LastAnswer = _clock.GetUtcNow() };
         return changed;
     }
 
@@ -275,8 +269,6 @@ internal sealed record ApiWatchStatus
     internal bool HasLooked { get; init; }
 
     internal int Lists { get; init; }
-
-    internal int Events { get; init; }
 
     internal DateTimeOffset? LastAnswer { get; init; }
 

@@ -33,7 +33,8 @@ internal sealed class ClusterState
     private readonly int _most;
     private readonly Dictionary<string, Held>[] _held = [new(StringComparer.Ordinal), new(StringComparer.Ordinal), new(StringComparer.Ordinal)];
     private readonly HashSet<string>?[] _listed = new HashSet<string>?[Kinds];
-    private readonly HashSet<string> _leftOut = new(StringComparer.Ordinal);
+    private readonly HashSet<string>[] _leftOut = [new(StringComparer.Ordinal), new(StringComparer.Ordinal), new(StringComparer.Ordinal)];
+    private readonly Dictionary<string, string> _images = new(StringComparer.Ordinal); // of static pods: the API's uid by the node's
     private readonly Dictionary<string, ApiPod> _ended = new(StringComparer.Ordinal); // this node's
     private volatile bool _isComplete = true;
     private volatile AddressRanges _podRanges = new([]);
@@ -57,7 +58,7 @@ internal sealed class ClusterState
     {
         get
         {
-            lock (_gate) return _leftOut.Count;
+            lock (_gate) return _leftOut.Sum(static l => l.Count);
         }
     }
 
@@ -87,13 +88,24 @@ internal sealed class ClusterState
         lock (_gate) return _held[(int)kind].Count;
     }
 
+    /// <summary>Whether something of the kind was left out for which there may be room now.</summary>
+    internal bool HasRoomAgain(ApiKind kind)
+    {
+        long enough = _most * 9L / 10;
+        lock (_gate) return _leftOut[(int)kind].Count > 0 && Addresses.Count < enough && _held[(int)kind].Count < enough;
+    }
+
     /// <summary>Whether the address is one that pods get.</summary>
     internal bool IsPodRange(UInt128 address) => _podRanges.Contains(address);
 
     /// <summary>The pod that the runtime knows by this uid.</summary>
     internal ApiPod? FindPod(string uid)
     {
-        lock (_gate) return _held[(int)ApiKind.Pods].GetValueOrDefault(uid)?.Pod ?? _ended.GetValueOrDefault(uid);
+        lock (_gate)
+        {
+            ApiPod? pod = _held[(int)ApiKind.Pods].GetValueOrDefault(_images.GetValueOrDefault(uid, uid))?.Pod;
+            return pod?.Uid == uid ? pod : _ended.GetValueOrDefault(uid);
+        }
     }
 
     /// <summary>This node's pods, those of a moment ago too.</summary>
@@ -120,7 +132,7 @@ internal sealed class ClusterState
             if (_listed[(int)kind] is not { } listed) return false;
             _listed[(int)kind] = null;
             bool changed = false;
-            foreach (string uid in _held[(int)kind].Keys.Where(uid => !listed.Contains(uid)).ToArray()) changed |= Drop(kind, uid);
+            foreach (string uid in _held[(int)kind].Keys.Concat(_leftOut[(int)kind]).Where(uid => !listed.Contains(uid)).ToArray()) changed |= Drop(kind, uid);
             if (kind == ApiKind.Nodes) LearnRanges();
             return changed;
         }
@@ -133,26 +145,29 @@ internal sealed class ClusterState
         lock (_gate)
         {
             Addresses.Prune(_clock.GetUtcNow());
-            string uid = KeyOf(kind, metadata);
+            string uid = CriText.Bounded(metadata.Uid);
             _listed[(int)kind]?.Add(uid);
             Dictionary<string, Held> held = _held[(int)kind];
             if (!held.TryGetValue(uid, out Held? before) && held.Count >= _most)
             {
-                LeaveOut(uid);
+                LeaveOut(kind, uid);
                 return false;
             }
             DateTimeOffset now = _clock.GetUtcNow();
             Held next = Understand(kind, uid, metadata, given, before, now);
-            _ended.Remove(uid);
+            bool changed = next.Pod is { } pod && TakePlace(uid, pod, before?.Pod);
             held[uid] = next;
             foreach ((UInt128 address, AddressBook.Rank _) in before?.Addresses ?? [])
                 if (!next.Addresses.Any(a => a.Address == address)) Addresses.Remove(address, uid, now);
+            // Its first addresses may be as old as itself: it may have been made while nobody told of it.
+            bool isFirst = before is null || (kind == ApiKind.Pods && before.Addresses.Length == 0);
+            DateTimeOffset since = isFirst && metadata.CreationTimestamp is { } made && made < now ? made : now;
             bool complete = true;
-            foreach ((UInt128 address, AddressBook.Rank rank) in next.Addresses) complete &= Addresses.Add(address, uid, next.Peer, rank);
-            if (!complete) LeaveOut(uid);
-            else if (_leftOut.Remove(uid)) _isComplete = _leftOut.Count == 0;
+            foreach ((UInt128 address, AddressBook.Rank rank) in next.Addresses) complete &= Addresses.Add(address, uid, next.Peer, rank, since);
+            if (complete) TakeIn(kind, uid);
+            else LeaveOut(kind, uid);
             if (kind == ApiKind.Nodes && !next.Ranges.SequenceEqual(before?.Ranges ?? [])) LearnRanges();
-            return (next.Pod is { IsOfNode: true } || before?.Pod is { IsOfNode: true }) && !next.Pod!.SaysTheSame(before?.Pod);
+            return changed | ((next.Pod is { IsOfNode: true } || before?.Pod is { IsOfNode: true }) && !next.Pod!.SaysTheSame(before?.Pod));
         }
     }
 
@@ -160,7 +175,7 @@ internal sealed class ClusterState
     internal bool Remove(ApiKind kind, ApiObject given)
     {
         if (given.Metadata is not { Uid.Length: > 0 } metadata) return false;
-        lock (_gate) return Drop(kind, KeyOf(kind, metadata));
+        lock (_gate) return Drop(kind, CriText.Bounded(metadata.Uid));
     }
 
     /// <summary>Forgets what has ended long ago; whether this node's pods are others now.</summary>
@@ -177,22 +192,39 @@ internal sealed class ClusterState
         }
     }
 
-    private void LeaveOut(string uid)
+    private void LeaveOut(ApiKind kind, string uid)
     {
-        if (_leftOut.Count < _most) _leftOut.Add(uid);
+        if (_leftOut[(int)kind].Count < _most) _leftOut[(int)kind].Add(uid);
         _isComplete = false;
+    }
+
+    private void TakeIn(ApiKind kind, string uid)
+    {
+        if (_leftOut[(int)kind].Remove(uid)) _isComplete = Array.TrueForAll(_leftOut, static l => l.Count == 0);
     }
 
     private bool Drop(ApiKind kind, string uid)
     {
-        if (_leftOut.Remove(uid)) _isComplete = _leftOut.Count == 0;
+        TakeIn(kind, uid);
         if (!_held[(int)kind].Remove(uid, out Held? held)) return false;
         DateTimeOffset now = _clock.GetUtcNow();
         foreach ((UInt128 address, AddressBook.Rank _) in held.Addresses) Addresses.Remove(address, uid, now);
         if (held.Ranges.Length > 0) LearnRanges();
-        if (held.Pod is not { IsOfNode: true } pod) return false;
-        if (_ended.Count < _most) _ended[uid] = pod with { Ended = pod.Ended ?? now };
+        if (held.Pod is not { } pod) return false;
+        if (pod.Uid != uid) _images.Remove(pod.Uid);
+        if (!pod.IsOfNode) return false;
+        if (_ended.Count < _most) _ended[pod.Uid] = pod with { Ended = pod.Ended ?? now };
         return true;
+    }
+
+    /// <summary>The node's uid is this pod's now; whether this node's pods are others by that.</summary>
+    private bool TakePlace(string uid, ApiPod pod, ApiPod? before)
+    {
+        if (before is not null && before.Uid != uid && before.Uid != pod.Uid) _images.Remove(before.Uid);
+        bool changed = pod.Uid != uid && _images.TryGetValue(pod.Uid, out string? other) && other != uid && Drop(ApiKind.Pods, other); // it has gone without a word
+        if (pod.Uid != uid) _images[pod.Uid] = uid;
+        _ended.Remove(pod.Uid);
+        return changed;
     }
 
     private void LearnRanges()
@@ -215,7 +247,7 @@ internal sealed class ClusterState
                 bool isOfNode = node is not null && node == _node;
                 var pod = new ApiPod
                 {
-                    Uid = uid,
+                    Uid = UidOnNode(uid, ns, name, metadata),
                     Namespace = ns,
                     Name = name,
                     IsOfNode = isOfNode,
@@ -228,31 +260,31 @@ internal sealed class ClusterState
                     Labels = isOfNode ? LabelsOf(metadata) : FrozenDictionary<string, string>.Empty,
                     Containers = isOfNode ? ContainersOf(status) : [],
                 };
-                return new Held(metadata.Uid!, new PeerIdentity(PeerKind.Pod, name, ns, node), Ranked(own, AddressBook.Rank.Pod)) { Pod = pod };
+                return new Held(new PeerIdentity(PeerKind.Pod, name, ns, node), Ranked(own, AddressBook.Rank.Pod)) { Pod = pod };
             case ApiKind.Nodes:
                 IPAddress[] told = Parse([.. (status?.Addresses ?? []).Select(static a => a?.Address)]);
                 IPNetwork[] ranges = [.. (spec?.PodCidrs ?? []).Append(spec?.PodCidr).Take(MostAddresses).Select(static c => c is { Length: <= 64 } && IPNetwork.TryParse(c, out IPNetwork range) ? range : default)
                     .Where(static r => r.PrefixLength > 0).Distinct()];
                 // The first address of a node's range, and the one before it, are those of its own bridge or tunnel, where they are no pod's.
                 IEnumerable<UInt128> concluded = ranges.Select(static r => ValueOf(r.BaseAddress)).SelectMany(static v => new[] { v, v + 1 }).Except(told.Select(ValueOf));
-                return new Held(metadata.Uid!, new PeerIdentity(PeerKind.Node, name, Node: name), [.. Ranked(told, AddressBook.Rank.Node), .. concluded.Select(static v => (v, AddressBook.Rank.Concluded))]) { Ranges = ranges };
+                return new Held(new PeerIdentity(PeerKind.Node, name, Node: name), [.. Ranked(told, AddressBook.Rank.Node), .. concluded.Select(static v => (v, AddressBook.Rank.Concluded))]) { Ranges = ranges };
             default:
                 List<string?> cluster = spec?.ClusterIps is { Count: > 0 } several ? several : [spec?.ClusterIp];
                 IPAddress[] assigned = Parse([.. cluster, .. (status?.LoadBalancer?.Ingress ?? []).Select(static i => i?.Ip)]);
-                return new Held(metadata.Uid!, new PeerIdentity(PeerKind.Service, name, ns), [.. Ranked(assigned, AddressBook.Rank.Service), .. Ranked([.. Parse(spec?.ExternalIps ?? []).Except(assigned)], AddressBook.Rank.Chosen)]);
+                return new Held(new PeerIdentity(PeerKind.Service, name, ns), [.. Ranked(assigned, AddressBook.Rank.Service), .. Ranked([.. Parse(spec?.ExternalIps ?? []).Except(assigned)], AddressBook.Rank.Chosen)]);
         }
     }
 
     /// <summary>
-    /// By what uid the node knows it. Of a static pod it is another than the API's: the hash of its configuration, which the API's image of it names. Anybody may write that
-    /// annotation, so it is believed only of what looks like one, and never takes the place of another object.
+    /// By what uid the node knows the pod. Of a static pod it is another than the API's: the hash of its configuration, which the API's image of it names. Anybody may write that
+    /// annotation, so it is believed only of what looks like one, and never takes the place of another pod: only an image made anew, which has the name of the one before, does.
     /// </summary>
-    private string KeyOf(ApiKind kind, ApiMetadata metadata)
+    private string UidOnNode(string uid, string ns, string name, ApiMetadata metadata)
     {
-        string uid = CriText.Bounded(metadata.Uid!);
-        if (kind != ApiKind.Pods || metadata.Annotations?.MirrorOf is not { Length: HashLength } hash || !hash.All(char.IsAsciiHexDigitLower)
+        if (metadata.Annotations?.MirrorOf is not { Length: HashLength } hash || !hash.All(char.IsAsciiHexDigitLower)
             || metadata.OwnerReferences?.Any(static o => o is { Kind: "Node" }) != true) return uid;
-        return _held[(int)kind].TryGetValue(hash, out Held? held) && held.ApiUid != metadata.Uid ? uid : hash;
+        if (!_images.TryGetValue(hash, out string? known) || known == uid) return hash;
+        return _held[(int)ApiKind.Pods].GetValueOrDefault(known)?.Pod is { } other && (other.Namespace != ns || other.Name != name) ? uid : hash;
     }
 
     private static PodOwner? OwnerOf(ApiMetadata metadata)
@@ -288,7 +320,7 @@ internal sealed class ClusterState
         return new Endpoint(bytes[..written], 0).AddressValue;
     }
 
-    private sealed record Held(string ApiUid, PeerIdentity Peer, (UInt128 Address, AddressBook.Rank Rank)[] Addresses)
+    private sealed record Held(PeerIdentity Peer, (UInt128 Address, AddressBook.Rank Rank)[] Addresses)
     {
         internal IPNetwork[] Ranges { get; init; } = [];
 
@@ -324,7 +356,7 @@ internal sealed record ApiPod
     internal IReadOnlyList<PodContainer> Containers { get; init; } = [];
 
     internal bool SaysTheSame(ApiPod? other) =>
-        other is not null && IsOfNode == other.IsOfNode && IsHostNetwork == other.IsHostNetwork && Owner == other.Owner && Ended == other.Ended
+        other is not null && Uid == other.Uid && IsOfNode == other.IsOfNode && IsHostNetwork == other.IsHostNetwork && Owner == other.Owner && Ended == other.Ended
         && Addresses.SequenceEqual(other.Addresses) && Containers.SequenceEqual(other.Containers)
         && Labels.Count == other.Labels.Count && Labels.All(label => other.Labels.TryGetValue(label.Key, out string? value) && value == label.Value);
 }

@@ -5,6 +5,9 @@ namespace KubeSkoop.Probes.Kubernetes.Api;
 /// <summary>Follows the cluster by its API: pods, nodes and services. Answers whose an address is.</summary>
 internal sealed class ClusterWatch : IDisposable
 {
+    /// <summary>How long after a server's loss its silence is still taken for news: a connection that breaks is made anew within that time.</summary>
+    private static readonly TimeSpan Away = TimeSpan.FromSeconds(5);
+
     private readonly KubernetesOptions _options;
     private readonly string? _node;
     private readonly ApiConnection _connection;
@@ -62,7 +65,7 @@ internal sealed class ClusterWatch : IDisposable
         UInt128 address = endpoint.AddressValue;
         if (State.Addresses.Find(address, at) is { } found) return found;
         // It is nobody's only if everybody is known; a pod may not have been told of yet.
-        return _options.ApiScope == ApiScope.Cluster && IsComplete && !endpoint.IsOfNobody && !State.IsPodRange(address) ? PeerIdentity.Outside : null;
+        return _options.ApiScope == ApiScope.Cluster && IsComplete(at) && !endpoint.IsOfNobody && !State.IsPodRange(address) ? PeerIdentity.Outside : null;
     }
 
     /// <summary>Follows until cancelled.</summary>
@@ -70,13 +73,10 @@ internal sealed class ClusterWatch : IDisposable
 
     public void Dispose() => _connection.Dispose();
 
-    private bool IsComplete
+    private bool IsComplete(DateTimeOffset at)
     {
-        get
-        {
-            foreach (ApiWatch watch in _watches)
-                if (!watch.Status.IsKnown) return false;
-            return State.IsComplete;
-        }
+        foreach (ApiWatch watch in _watches)
+            if (watch.Status is not { IsKnown: true } status || at > status.StaleSince + Away) return false;
+        return State.IsComplete;
     }
 }

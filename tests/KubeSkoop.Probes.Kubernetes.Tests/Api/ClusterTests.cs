@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using CsCheck;
 using KubeSkoop.Probes.Kubernetes.Api;
 using KubeSkoop.Probes.Kubernetes.Tests.Cri;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Time.Testing;
 
 namespace KubeSkoop.Probes.Kubernetes.Tests.Api;
@@ -188,6 +189,105 @@ public sealed class ClusterTests
         await Eventually.TrueAsync(() => directory.Status.Cluster is { StaleSince: null, Problem: null, Lists: 6 }, "all kinds");
     }
 
+    [Theory]
+    [InlineData(429, "the server is overloaded")]
+    [InlineData(500, "etcd is gone")]
+    [InlineData(503, "the server is starting")]
+    [InlineData(504, "no answer behind this gateway")]
+    public async Task A_watch_that_is_refused_is_taken_up_where_it_was(int code, string message)
+    {
+        var clock = new FakeTimeProvider(DateTimeOffset.UnixEpoch.AddYears(60));
+        await using FakeApi api = await FakeApi.StartNewAsync(Fill);
+        await using PodDirectory directory = await StartAsync(api, clock: clock);
+        await api.WatchedAsync();
+        int asked = 0;
+        api.Instead = async context =>
+        {
+            if (Interlocked.Increment(ref asked) > 12) return false;
+            await FakeApi.RefuseAsync(context, code, "Any", message);
+            return true;
+        };
+        clock.Advance(TimeSpan.FromSeconds(1));
+        api.EndWatches();
+        api.Set("pods", FakeApi.Pod("missed", FakePod.UidOf(50), NodeB, "10.244.2.50"));
+        await AdvanceAsync(clock, TimeSpan.FromSeconds(0.5), () => Volatile.Read(ref asked) >= 12 && api.WatchCount == 3 && Name(directory, "10.244.2.50", clock.GetUtcNow()) == "pod shop/missed", "the watches");
+        Assert.Equal(3, api.Lists.Count());
+    }
+
+    [Theory]
+    [InlineData(400, "resourceVersion: Invalid value")]
+    [InlineData(504, "Too large resource version: 1005, current: 3")]
+    public async Task A_place_that_the_server_does_not_know_is_given_up(int code, string message)
+    {
+        await using FakeApi api = await FakeApi.StartNewAsync(Fill);
+        await using PodDirectory directory = await StartAsync(api);
+        await api.WatchedAsync();
+        int asked = 0;
+        api.Instead = async context =>
+        {
+            if (!context.Request.Path.Value!.EndsWith("/pods", StringComparison.Ordinal) || Interlocked.Increment(ref asked) > 1) return false;
+            await FakeApi.RefuseAsync(context, code, "Any", message);
+            return true;
+        };
+        api.Disconnect();
+        await Eventually.TrueAsync(() => directory.Status.Cluster is { Lists: 4, StaleSince: null, Problem: null }, "a new list");
+    }
+
+    [Theory]
+    [InlineData("10", 10)]
+    [InlineData("100000", 60)]
+    public async Task A_server_that_says_when_to_come_back_is_left_alone_until_then_within_bounds(string said, int seconds)
+    {
+        var clock = new FakeTimeProvider(DateTimeOffset.UnixEpoch.AddYears(60));
+        await using FakeApi api = await FakeApi.StartNewAsync(Fill);
+        await using PodDirectory directory = await StartAsync(api, clock: clock);
+        await api.WatchedAsync();
+        long refused = 0, again = 0;
+        api.Instead = async context =>
+        {
+            if (!context.Request.Path.Value!.EndsWith("/pods", StringComparison.Ordinal)) return false;
+            long now = clock.GetUtcNow().UtcTicks;
+            if (Interlocked.CompareExchange(ref refused, now, 0) != 0)
+            {
+                Interlocked.CompareExchange(ref again, now, 0);
+                return false;
+            }
+            context.Response.Headers.RetryAfter = said;
+            await FakeApi.RefuseAsync(context, 429, "TooManyRequests", "the server is overloaded");
+            return true;
+        };
+        clock.Advance(TimeSpan.FromSeconds(1));
+        api.EndWatches();
+        await AdvanceAsync(clock, TimeSpan.FromSeconds(seconds / 50.0), () => Interlocked.Read(ref again) != 0, "the next request");
+        Assert.InRange(TimeSpan.FromTicks(again - refused), TimeSpan.FromSeconds(seconds), TimeSpan.FromSeconds(999));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Watches_that_end_at_once_are_not_taken_up_without_pause(bool move)
+    {
+        var clock = new FakeTimeProvider(DateTimeOffset.UnixEpoch.AddYears(60));
+        int watches = 0;
+        await using FakeApi api = await FakeApi.StartNewAsync(a =>
+        {
+            Fill(a);
+            a.Instead = async context =>
+            {
+                if (!context.Request.Path.Value!.EndsWith("/pods", StringComparison.Ordinal) || !context.Request.Query.ContainsKey("watch")) return false;
+                int version = 5000 + (Interlocked.Increment(ref watches) is var number && move ? number : 0);
+                await context.Response.WriteAsync($$$"""{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"{{{version}}}" } } }""" + "\n");
+                return true;
+            };
+        });
+        await using PodDirectory directory = await StartAsync(api, clock: clock);
+        DateTimeOffset began = clock.GetUtcNow();
+        await AdvanceAsync(clock, TimeSpan.FromSeconds(0.1), () => Volatile.Read(ref watches) >= 4, "four watches");
+        Assert.InRange(watches, 4, 1 + (clock.GetUtcNow() - began) / TimeSpan.FromSeconds(0.375));
+        if (move) Assert.Null(directory.Status.Cluster!.Problem);
+        else await Eventually.EqualAsync("The Kubernetes API: pods: it ends watches at once.", () => directory.Status.Cluster!.Problem, "the problem");
+    }
+
     [Fact]
     public async Task Long_lists_come_in_pages_and_a_page_that_is_too_old_begins_them_anew()
     {
@@ -338,6 +438,22 @@ public sealed class ClusterTests
         await api.StartAsync();
         await NamedAsync(directory, "10.244.2.50", "pod shop/new");
         await Eventually.TrueAsync(() => directory.Status.Cluster is { StaleSince: null, Problem: null }, "its return");
+    }
+
+    [Fact]
+    public async Task Nobody_is_called_outside_while_the_server_is_gone()
+    {
+        await using FakeApi api = await FakeApi.StartNewAsync(Fill);
+        await using PodDirectory directory = await StartAsync(api);
+        await api.WatchedAsync();
+        await api.StopAsync();
+        await Eventually.TrueAsync(() => directory.Status.Cluster!.StaleSince is not null, "the loss");
+        DateTimeOffset lost = directory.Status.Cluster!.StaleSince!.Value;
+        Assert.Equal("outside", Name(directory, "198.51.100.1", lost)); // all were known then
+        Assert.Equal("outside", Name(directory, "198.51.100.1", lost + TimeSpan.FromSeconds(4)));
+        Assert.Null(Name(directory, "198.51.100.1", lost + TimeSpan.FromSeconds(6))); // it may be a new pod's
+        await api.StartAsync();
+        await Eventually.EqualAsync("outside", () => Name(directory, "198.51.100.1", lost + TimeSpan.FromSeconds(6)), "its return");
     }
 
     [Fact]
@@ -718,6 +834,13 @@ public sealed class ClusterTests
 
     private static Task NamedAsync(PodDirectory directory, string address, string name) =>
         Eventually.EqualAsync(name, () => Name(directory, address, Now), address);
+
+    private static Task AdvanceAsync(FakeTimeProvider clock, TimeSpan step, Func<bool> condition, string what) => Eventually.TrueAsync(() =>
+    {
+        if (condition()) return true;
+        clock.Advance(step);
+        return false;
+    }, what, TimeSpan.FromSeconds(60));
 
     private static async Task<PodDirectory> StartAsync(FakeApi api, Action<KubernetesOptions>? configure = null, FakeCri? cri = null, FakeProc? proc = null, TimeProvider? clock = null)
     {
