@@ -549,6 +549,31 @@ public sealed class PodDirectoryTests
         Assert.Empty(new KubernetesOptions { RuntimeEndpoint = "unix:///run/crio/crio.sock" }.Validate());
     }
 
+    [Theory]
+    [InlineData("app", "app")]
+    [InlineData("app=app", "app=app.kubernetes.io/name")]
+    [InlineData("app", "k8s.pod.label.app=x")]
+    [InlineData("my.team=x", "my_team=y")]
+    [InlineData("k8s.pod.name=x")]
+    [InlineData("k8s_pod=x")]
+    [InlineData("k8s.pod.uid=x")]
+    [InlineData(" le = x ")]
+    [InlineData("src=x")]
+    [InlineData("softirq_type=x")]
+    [InlineData("network.interface.name=x")]
+    [InlineData("k8s.src.name=x")]
+    [InlineData("k8s.deployment.name=x")]
+    public void A_label_with_a_name_that_is_taken_is_refused(params string[] labels)
+    {
+        var options = new KubernetesOptions();
+        foreach (string label in labels) options.PodLabels.Add(label);
+        string mistake = Assert.Single(options.Validate());
+        Assert.Contains($"PodLabels holds '{labels[^1]}'", mistake, StringComparison.Ordinal);
+        Assert.Contains("choose another name", mistake, StringComparison.Ordinal);
+        foreach (string label in (string[])["version", "device=x", "k8s.pod.label.team=y", "application=app"]) options.PodLabels.Add(label);
+        Assert.Equal([mistake], options.Validate());
+    }
+
     private static DateTimeOffset Now => TimeProvider.System.GetUtcNow() - TimeSpan.FromMilliseconds(1);
 
     /// <summary>A pod whose process is in the stand-in for <c>/proc</c>.</summary>
