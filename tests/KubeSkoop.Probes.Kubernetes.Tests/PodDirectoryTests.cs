@@ -210,26 +210,30 @@ public sealed class PodDirectoryTests
         await directory.FindAsync("old");
 
         // By the cgroup of its process: another pod's.
+        proc.Remove("20");
         string uid = FakePod.UidOf(0xdef);
         proc.AddProcess(40, 200, "new", $"0::/kubepods/pod{uid}/{FakePod.Id(1)}\n");
         Assert.Equal(PodIdentity.OfUid(uid), directory.Resolve(Namespace(200, 40)));
 
-        // By the name it is bound to, where no process is in it.
+        // By the sandbox's process: it leads there no more.
         FakePod bound = cri.Add(Make(proc, "bound", 21, 201, static p => p with { NetnsPath = "/var/run/netns/cni-1" }));
         await directory.FindAsync("bound");
         Assert.Equal("bound", directory.Resolve(Namespace(201, null, "cni-1"))?.Name);
-        Assert.Null(directory.Resolve(Namespace(201, null, "cni-2")));
         Assert.Equal("bound", directory.Resolve(Namespace(201, 21, "other"))?.Name); // its own process says so
+        proc.Remove("21");
+        Assert.Null(directory.Resolve(Namespace(201, null, "cni-2")));
 
-        // By its end: the one that was the pod's has ended.
+        // But not by the end of an object of ours: who stops watching has ended nothing.
         cri.Add(Make(proc, "plain", 22, 202));
         await directory.FindAsync("plain");
         NetworkNamespace first = Namespace(202, null), second = Namespace(202, null);
         Assert.Equal("plain", directory.Resolve(first)?.Name);
         Assert.Equal("plain", directory.Resolve(second)?.Name); // another source's object of the same namespace
         first.End();
-        Assert.Equal("plain", directory.Resolve(first)?.Name);
+        Assert.Equal("plain", directory.Resolve(Namespace(202, null))?.Name);
+        proc.Remove("22");
         Assert.Null(directory.Resolve(Namespace(202, null)));
+        Assert.Null(directory.Resolve(second));
 
         // An ended pod's number goes to the next one as soon as that is known; the ended one keeps its uid.
         cri.Remove(old.SandboxId);
@@ -279,6 +283,72 @@ public sealed class PodDirectoryTests
         proc.AddProcess(30, 300, "unshared", $"0::/kubepods/burstable/pod{web.Uid}/{FakePod.Id(1)}\n").AddProcess(31, 301, "health", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n");
         Assert.Null(directory.Resolve(Namespace(300, 30)));
         Assert.Equal("agent", directory.Resolve(Namespace(301, 31))?.Name); // a host-network pod has no other
+    }
+
+    [Fact]
+    public async Task A_namespace_is_the_pods_that_the_runtime_names_whoever_else_is_in_it()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(Make(proc, "web", 40, 200));
+        FakePod agent = cri.Add(Make(proc, "agent", 21, HostInode, static p => p with { IsHostNetwork = true }));
+        FakePod other = cri.Add(Make(proc, "debugger", 22, 222));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        foreach (string name in (string[])["web", "agent", "debugger"]) await directory.FindAsync(name);
+        string stranger = FakePod.UidOf(0xdef);
+        proc.AddProcess(30, 200, "iptables", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n").AddProcess(31, 200, "nsenter", $"0::/kubepods/burstable/pod{other.Uid}/{FakePod.Id(1)}\n")
+            .AddProcess(32, 200, "nsenter", $"0::/kubepods/burstable/pod{stranger}/{FakePod.Id(1)}\n").AddProcess(33, 200, "ip", "0::/system.slice/containerd.service\n");
+        foreach (int pid in (int[])[30, 31, 32, 33, 40]) Assert.Equal("web", directory.Resolve(Namespace(200, pid))?.Name);
+
+        // The process that stands for it is an agent's, and goes again.
+        proc.Link("self/ns/net", $"net:[{HostInode}]");
+        var options = new ProcfsOptions { HostProc = proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
+        options.NamespaceDirectories.Clear();
+        using var source = new ProcNamespaceSource(Options.Create(options), directory);
+        using IDisposable lease = source.Acquire();
+        NetworkNamespace ns = source.Current.Single(static n => n.Inode == 200);
+        Assert.Equal((30, "web"), (ns.ProcessId, ns.Pod?.Name));
+        proc.Remove("30");
+        source.Refresh();
+        Assert.Equal((31, "web"), (ns.ProcessId, ns.Pod?.Name));
+        Assert.False(ns.Ended.IsCancellationRequested);
+        Assert.Same(ns, source.Current.Single(static n => n.Inode == 200));
+
+        // When the sandbox's own process is elsewhere, the number is the debugger's word against the runtime's.
+        proc.Remove("40");
+        Assert.Equal(PodIdentity.OfUid(stranger), directory.Resolve(Namespace(200, 32)));
+        proc.AddProcess(40, 200, "sshd", "0::/system.slice/sshd.service\n"); // its number used again
+        Assert.Equal(PodIdentity.OfUid(stranger), directory.Resolve(Namespace(200, 32)));
+    }
+
+    [Fact]
+    public async Task A_pod_in_the_hosts_network_owns_no_namespace_that_has_a_name()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod agent = cri.Add(Make(proc, "agent", 21, HostInode, static p => p with { IsHostNetwork = true }));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        await directory.FindAsync("agent");
+        proc.AddProcess(30, 200, "iptables", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n");
+        Assert.Null(directory.Resolve(Namespace(200, 30, "cni-1"))); // of a pod that the runtime has not told of yet
+        Assert.Equal("agent", directory.Resolve(Namespace(200, 30))?.Name); // of its own making
+    }
+
+    [Fact]
+    public async Task A_pod_without_a_process_has_its_namespace_also_when_it_is_watched_anew()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, HostInode, "init");
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(FakePod.Make("bound") with { NetnsPath = "/proc/self/ns/net" }); // a path that leads to a namespace
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        uint inode = (await directory.FindAsync("bound")).NamespaceInode!.Value;
+        for (int i = 0; i < 3; i++)
+        {
+            NetworkNamespace ns = Namespace(inode, null, "net");
+            Assert.Equal("bound", directory.Resolve(ns)?.Name);
+            ns.End();
+        }
     }
 
     [Fact]

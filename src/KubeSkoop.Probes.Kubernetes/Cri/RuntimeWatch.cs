@@ -368,8 +368,6 @@ internal sealed partial class RuntimeWatch
     /// <summary>A sandbox from its first listing to its end.</summary>
     private sealed class Sandbox(string id, PodIdentity identity, FrozenDictionary<string, string> labels, DateTimeOffset? created)
     {
-        private readonly NamespaceClaim _claim = new();
-
         internal string Id => id;
 
         internal PodIdentity Identity => identity;
@@ -417,7 +415,6 @@ internal sealed partial class RuntimeWatch
             Addresses = Addresses,
             Containers = Containers,
             Labels = labels,
-            Claim = _claim,
         };
     }
 }
