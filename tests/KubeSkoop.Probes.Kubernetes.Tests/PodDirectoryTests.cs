@@ -33,6 +33,53 @@ public sealed class PodDirectoryTests
         Assert.Null(directory.ResolveCgroup("/system.slice/x.service"));
     }
 
+    [Theory]
+    [InlineData("0::/system.slice/containerd.service\n4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n")] // runc before 1.1, and 'runc exec'
+    [InlineData("4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n0::/system.slice/containerd.service\n")]
+    [InlineData("9:rdma:/\n4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/system.slice/docker.service\n0::/\n")]
+    [InlineData("0::/../../podUID/ID\n")] // from a cgroup namespace of our own
+    [InlineData("0::/../../../podUID/ID\n")]
+    [InlineData("0::/../../../burstable/podUID/ID\n")]
+    public async Task A_pod_is_known_by_the_hierarchy_that_names_it_from_wherever_that_is_seen(string cgroup)
+    {
+        using var proc = new FakeProc();
+        string uid = FakePod.UidOf(77);
+        proc.AddProcess(1, HostInode, "init").AddProcess(50, 500, "app", cgroup.Replace("UID", uid, StringComparison.Ordinal).Replace("ID", FakePod.Id(5), StringComparison.Ordinal));
+        await using PodDirectory directory = TestDirectory.Of(KubernetesOptions.NoRuntime, hostProc: proc.Root);
+        Assert.Equal(PodIdentity.OfUid(uid), directory.Resolve(Namespace(500, 50)));
+        Assert.Equal((uid, 50), (directory.Survey().Single().Pod.Identity.Uid, directory.Survey().Single().ProcessIds.Single()));
+    }
+
+    [Fact]
+    public async Task Of_hierarchies_that_name_a_pod_that_of_version_2_is_taken()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(50, 500, "app", $"4:memory:/kubepods/pod{FakePod.UidOf(1)}\n0::/kubepods/pod{FakePod.UidOf(2)}\n").AddProcess(51, 500, "app", "4:memory:/a\n0::/b\n").AddProcess(52, 500, "app", "4 memory\n");
+        await using PodDirectory directory = TestDirectory.Of(KubernetesOptions.NoRuntime, hostProc: proc.Root);
+        Assert.Equal($"/kubepods/pod{FakePod.UidOf(2)}", directory.Host.CgroupOf(50));
+        Assert.Equal("/b", directory.Host.CgroupOf(51));
+        Assert.Null(directory.Host.CgroupOf(52));
+        Assert.Null(directory.Host.CgroupOf(53));
+    }
+
+    [Fact]
+    public async Task From_a_cgroup_namespace_of_our_own_a_pod_has_its_process_its_namespace_and_its_cgroups()
+    {
+        using var proc = new FakeProc();
+        using var hierarchy = new FakeProc(); // stands in for /sys/fs/cgroup
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod pod = FakePod.Make("web") with { ProcessId = 20 };
+        string parent = $"/kubepods/besteffort/pod{pod.Uid}";
+        hierarchy.Write("cgroup.procs", "").Write("cgroup.controllers", "").Write($"{parent[1..]}/{pod.SandboxId}/cgroup.procs", "");
+        proc.AddProcess(1, HostInode, "init").AddProcess(20, 200, "pause", $"0::/../../pod{pod.Uid}/{pod.SandboxId}\n");
+        cri.Add(pod with { CgroupParent = parent });
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, o => o.CgroupRoot = hierarchy.Root, proc.Root);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((20, 200u, parent), (known.ProcessId, known.NamespaceInode, known.CgroupPath));
+        Assert.Equal(2, known.CgroupIds.Count);
+        Assert.All(known.CgroupIds, id => Assert.Equal("web", directory.ResolveCgroup(id)?.Name));
+    }
+
     [Fact]
     public async Task A_pod_is_named_by_the_runtime_with_all_it_says()
     {
@@ -548,8 +595,11 @@ public sealed class PodDirectoryTests
         Assert.Equal(4, directory.Pods.Count);
     }
 
-    [Fact]
-    public async Task In_a_host_it_names_the_pods_of_namespaces_and_host_network_processes()
+    [Theory]
+    [InlineData("0::/kubepods/burstable/podUID/ID\n")]
+    [InlineData("9:pids:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n0::/system.slice/containerd.service\n")]
+    [InlineData("0::/../../podUID/ID\n")]
+    public async Task In_a_host_it_names_the_pods_of_namespaces_and_host_network_processes(string cgroup)
     {
         using var proc = new FakeProc();
         await using FakeCri cri = await FakeCri.StartNewAsync();
@@ -557,6 +607,8 @@ public sealed class PodDirectoryTests
         FakePod web = cri.Add(Make(proc, "web", 20, 200));
         foreach (int pid in (int[])[1, 20, 21])
             proc.Write(FakeProc.Of(pid, "fd/0"), "").Write(FakeProc.Of(pid, "limits"), "Limit                     Soft Limit           Hard Limit           Units     \nMax open files            10                   20                   files     \n");
+        foreach (FakePod pod in (FakePod[])[agent, web])
+            proc.Write(FakeProc.Of(pod.ProcessId!.Value, "cgroup"), cgroup.Replace("UID", pod.Uid, StringComparison.Ordinal).Replace("ID", pod.SandboxId, StringComparison.Ordinal));
         proc.Link("self/fd/0", "/dev/null").Link("self/ns/net", $"net:[{HostInode}]");
         await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddProcfs(o =>
         {

@@ -305,7 +305,8 @@ internal sealed partial class RuntimeWatch
         {
             // The number is the host's, and that process is this pod's.
             sandbox.ProcessId = pid;
-            sandbox.CgroupPath = cgroup[..path.PodLength];
+            // From a cgroup namespace of our own it begins where we are; the runtime's begins at the root.
+            sandbox.CgroupPath = cgroup.StartsWith("/../", StringComparison.Ordinal) ? info.CgroupParent : cgroup[..path.PodLength];
         }
         else
         {
