@@ -12,13 +12,9 @@ internal static class ExporterServices
     /// <summary>Sections below <c>KubeSkoop:Probes</c> that belong to a package rather than to a probe.</summary>
     internal static readonly Dictionary<string, string[]> PackageSections = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["Procfs"] = [nameof(ProcfsOptions.HostProc), nameof(ProcfsOptions.NamespaceDirectories), nameof(ProcfsOptions.RefreshInterval), nameof(ProcfsOptions.MaxNamespaces)],
-        ["Ebpf"] = [nameof(EbpfOptions.LibraryPath), nameof(EbpfOptions.BtfPath), nameof(EbpfOptions.Hook), nameof(EbpfOptions.MeasureOverhead), nameof(EbpfOptions.MaxNamespaces), nameof(EbpfOptions.RingBytes)],
-        ["Kubernetes"] =
-        [
-            nameof(KubernetesOptions.RuntimeEndpoint), nameof(KubernetesOptions.RuntimeEvents), nameof(KubernetesOptions.PollInterval), nameof(KubernetesOptions.ResyncInterval), nameof(KubernetesOptions.CallTimeout),
-            nameof(KubernetesOptions.RememberEnded), nameof(KubernetesOptions.MaxPods), nameof(KubernetesOptions.PodLabels), nameof(KubernetesOptions.PodUid), nameof(KubernetesOptions.CgroupRoot),
-        ],
+        ["Procfs"] = ConfigurationCheck.KeysOf<ProcfsOptions>(),
+        ["Ebpf"] = ConfigurationCheck.KeysOf<EbpfOptions>(),
+        ["Kubernetes"] = ConfigurationCheck.KeysOf<KubernetesOptions>(),
     };
 
     /// <summary>The probes of the packages this exporter is built with.</summary>

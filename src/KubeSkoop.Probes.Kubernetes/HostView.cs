@@ -28,7 +28,7 @@ internal sealed class HostView(string hostProc, string cgroupRoot)
         }
     }
 
-    /// <summary>The cgroup of a process; <see langword="null"/> when it is gone or hidden.</summary>
+    /// <summary>The cgroup of a process, in the hierarchy that says of which pod it is, if one does; <see langword="null"/> when it is gone or hidden.</summary>
     internal string? CgroupOf(int pid)
     {
         Span<byte> path = stackalloc byte[NulPath.MaxLength];
@@ -38,12 +38,25 @@ internal sealed class HostView(string hostProc, string cgroupRoot)
         try
         {
             int length = Libc.ReadOnce(proc, new NulPath(path).Append(pid).Append("/cgroup"u8).Terminate(), text, out _);
-            return length > 0 && length < text.Length && ProcCgroupParser.TryParse(text.AsSpan(0, length), out ReadOnlySpan<byte> cgroup) ? KernelText.Decode(cgroup) : null;
+            return length > 0 && length < text.Length ? CgroupIn(text.AsSpan(0, length)) : null;
         }
         finally
         {
             System.Buffers.ArrayPool<byte>.Shared.Return(text);
         }
+    }
+
+    private static string? CgroupIn(ReadOnlySpan<byte> text)
+    {
+        string? first = null;
+        var cgroups = new CgroupCursor(text);
+        while (cgroups.MoveNext())
+        {
+            string path = KernelText.Decode(cgroups.Current);
+            if (CgroupPath.TryParse(path, out _)) return path;
+            first ??= path;
+        }
+        return first;
     }
 
     /// <summary>The network namespace of a process; 0 when it is gone or hidden.</summary>

@@ -67,7 +67,8 @@ public sealed class KubernetesOptions : ProbeOptions
     public int MaxPods { get; set; } = 2000;
 
     /// <summary>
-    /// Labels of pods that become attributes of their rows: the label's key, which becomes <c>k8s.pod.label.KEY</c>, or <c>name=key</c> for another name. Default: none.
+    /// Labels of pods that become attributes of their rows: the label's key, which becomes <c>k8s.pod.label.KEY</c>, or <c>name=key</c> for another name, which nothing else
+    /// on a row may have. Default: none.
     /// </summary>
     public IList<string> PodLabels { get; } = [];
 
@@ -119,7 +120,6 @@ public sealed class KubernetesOptions : ProbeOptions
         if (!Enum.IsDefined(ApiScope)) yield return $"{SectionName}:{nameof(ApiScope)} is {ApiScope}; it must be {string.Join(", ", Enum.GetNames<ApiScope>())}.";
         if (Kubeconfig is { Length: > 0 } && !Path.IsPathRooted(Kubeconfig)) yield return $"{SectionName}:{nameof(Kubeconfig)} is '{Kubeconfig}'; it must be the absolute path of a file.";
         if (!Path.IsPathRooted(CgroupRoot)) yield return $"{SectionName}:{nameof(CgroupRoot)} is '{CgroupRoot}'; it must be an absolute path such as /sys/fs/cgroup.";
-        foreach (string label in PodLabels)
-            if (string.IsNullOrWhiteSpace(label) || label.StartsWith('=') || label.EndsWith('=')) yield return $"{SectionName}:{nameof(PodLabels)} holds '{label}'; it must be a label's key, or name=key.";
+        foreach (string mistake in PodNaming.Check(PodLabels)) yield return $"{SectionName}:{nameof(PodLabels)} holds {mistake}";
     }
 }

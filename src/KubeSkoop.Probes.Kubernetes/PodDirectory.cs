@@ -72,7 +72,8 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
         PodSnapshot snapshot = _snapshot;
         Seen seen = _seen.GetValue(networkNamespace, static _ => new Seen());
         string? uid = seen.UidOf(networkNamespace.ProcessId, _host, _clock);
-        if (snapshot.ByNamespace(networkNamespace.Inode) is { } pod && Owns(pod, networkNamespace, uid)) return pod.Identity;
+        // Others' processes may be in a pod's namespace, too: those of agents and debuggers. It is the pod's all the same.
+        if (snapshot.ByNamespace(networkNamespace.Inode) is { } pod && (uid == pod.Identity.Uid || Holds(pod, networkNamespace.Inode))) return pod.Identity;
         if (uid is null) return null;
         pod = snapshot.ByUid(uid);
         if (pod is null)
@@ -80,6 +81,8 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
             if (seen.IsNews(uid)) _watch.LookSoon();
             return PodIdentity.OfUid(uid);
         }
+        // What is bound to a name was made for somebody else than the agent that has entered it.
+        if (pod.IsHostNetwork && networkNamespace.Name is not null) return null;
         // A process of a pod in a namespace of its own making: the pod has its rows already.
         return pod.NamespaceInode is { } own && own != networkNamespace.Inode && pod.Ended is null ? null : pod.Identity;
     }
@@ -319,15 +322,12 @@ public sealed partial class PodDirectory : IPodResolver, IHostedLifecycleService
     private static partial void LogListenerFailed(ILogger logger, Exception e);
 
     /// <summary>
-    /// Whether the namespace is the pod's, and not another's with the same number: the pod's may have ended a moment ago
-    /// without the runtime having said so, and numbers are used again at once.
+    /// Whether the number of the pod's namespace is still its own: it may have ended a moment ago without the runtime having
+    /// said so, and numbers are used again at once. But what the sandbox's own path or process leads to now is no other's.
     /// </summary>
-    private static bool Owns(PodInfo pod, NetworkNamespace ns, string? uid)
-    {
-        if (uid is not null) return uid == pod.Identity.Uid;
-        if (ns.Name is { } name && pod.NamespacePath is { } path && name != path[(path.LastIndexOf('/') + 1)..]) return false;
-        return pod.Claim.Allows(ns);
-    }
+    private bool Holds(PodInfo pod, uint inode) =>
+        (pod.NamespacePath is { } path && _host.NamespaceAt(path) == inode)
+        || (pod.ProcessId is { } pid && _host.NamespaceOf(pid) == inode && _host.CgroupOf(pid) is { } cgroup && CgroupPath.TryParse(cgroup, out CgroupPath own) && own.PodUid == pod.Identity.Uid);
 
     /// <summary>
     /// What the cgroup of a namespace's process said. A pod's process stays one; another may still be on its way into a pod,

@@ -77,9 +77,6 @@ public sealed record PodInfo
     /// <summary>Its cgroups' numbers in the hierarchy of version 2.</summary>
     internal IReadOnlyList<ulong> CgroupIds { get; init; } = [];
 
-    /// <summary>Which of the namespaces with its number is its own.</summary>
-    internal NamespaceClaim Claim { get; init; } = new();
-
     /// <summary>Name or uid, for people.</summary>
     public override string ToString() => Identity.ToString();
 }
@@ -88,28 +85,6 @@ public sealed record PodInfo
 /// <param name="Pod">The pod.</param>
 /// <param name="ProcessIds">The processes in its cgroups, in the order of their numbers.</param>
 public readonly record struct PodProcesses(PodInfo Pod, IReadOnlyList<int> ProcessIds);
-
-/// <summary>
-/// The namespace a sandbox was first found to own. The kernel gives the number of an ended namespace to the next one at
-/// once; the sandbox keeps the one it had.
-/// </summary>
-internal sealed class NamespaceClaim
-{
-    private WeakReference<NetworkNamespace>? _owned;
-
-    /// <summary>Whether the sandbox may own this namespace: nothing else with the number was its own and has ended.</summary>
-    internal bool Allows(NetworkNamespace ns)
-    {
-        WeakReference<NetworkNamespace>? owned = Volatile.Read(ref _owned);
-        if (owned is null)
-        {
-            owned = new WeakReference<NetworkNamespace>(ns);
-            owned = Interlocked.CompareExchange(ref _owned, owned, null) ?? owned;
-        }
-        // Two sources may watch the same namespace, each with an object of its own.
-        return owned.TryGetTarget(out NetworkNamespace? first) && (first == ns || !first.Ended.IsCancellationRequested);
-    }
-}
 
 /// <summary>Where the knowledge about pods comes from, and how fresh it is.</summary>
 public sealed record PodDirectoryStatus

@@ -174,6 +174,23 @@ public class PrometheusWriterTests
         ExpositionLint.Parse(text, false);
     }
 
+    [Theory]
+    [InlineData("otel", "a;b", "eth0;c")]
+    [InlineData("kubeskoop", "a;b", "eth0;c")]
+    public async Task Labels_of_one_name_are_one_label(string naming, string team, string device)
+    {
+        PodIdentity pod = new("shop", "web-0")
+        {
+            Attributes = [new SampleAttribute("team", "a", "team"), new SampleAttribute("team", "b", "team"), new SampleAttribute("device", "eth0", "device"), new SampleAttribute("le", "x", "le")],
+        };
+        var probe = new FakeProbe();
+        probe.Rows.Add((new SampleSubject(Make.Namespace(4026532001, pod: pod), new SampleAttribute("device", "c", "device")), Make.Record(1)));
+        await using ProbeManager manager = await Make.ManagerAsync(probe);
+        ExpositionLint.Sample[] samples = [.. ExpositionLint.Parse(Write(Writer(naming), manager, false), false).Where(static s => s.Labels.ContainsKey("team"))];
+        Assert.NotEmpty(samples);
+        Assert.All(samples, s => Assert.Equal((team, device), (s.Labels["team"], s.Labels["device"])));
+    }
+
     [Fact]
     public async Task A_label_longer_than_any_segment_is_written_whole()
     {

@@ -113,8 +113,13 @@ internal static class Targets
 
     private static void Cgroup(ReadOnlySpan<byte> bytes)
     {
-        if (!ProcCgroupParser.TryParse(bytes, out ReadOnlySpan<byte> path)) return;
-        Promise(path is [(byte)'/', ..] && bytes.Overlaps(path), "a path that is not in the text");
+        var cgroups = new CgroupCursor(bytes);
+        int lines = 0;
+        while (cgroups.MoveNext())
+        {
+            Promise(++lines <= bytes.Count((byte)'\n'), "more cgroups than lines");
+            Promise(cgroups.Current is [(byte)'/', ..] && bytes.Overlaps(cgroups.Current), "a path that is not in the text");
+        }
     }
 
     private static void Fields(ReadOnlySpan<byte> bytes)

@@ -33,6 +33,53 @@ public sealed class PodDirectoryTests
         Assert.Null(directory.ResolveCgroup("/system.slice/x.service"));
     }
 
+    [Theory]
+    [InlineData("0::/system.slice/containerd.service\n4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n")] // runc before 1.1, and 'runc exec'
+    [InlineData("4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n0::/system.slice/containerd.service\n")]
+    [InlineData("9:rdma:/\n4:memory:/kubepods/burstable/podUID/ID\n1:name=systemd:/system.slice/docker.service\n0::/\n")]
+    [InlineData("0::/../../podUID/ID\n")] // from a cgroup namespace of our own
+    [InlineData("0::/../../../podUID/ID\n")]
+    [InlineData("0::/../../../burstable/podUID/ID\n")]
+    public async Task A_pod_is_known_by_the_hierarchy_that_names_it_from_wherever_that_is_seen(string cgroup)
+    {
+        using var proc = new FakeProc();
+        string uid = FakePod.UidOf(77);
+        proc.AddProcess(1, HostInode, "init").AddProcess(50, 500, "app", cgroup.Replace("UID", uid, StringComparison.Ordinal).Replace("ID", FakePod.Id(5), StringComparison.Ordinal));
+        await using PodDirectory directory = TestDirectory.Of(KubernetesOptions.NoRuntime, hostProc: proc.Root);
+        Assert.Equal(PodIdentity.OfUid(uid), directory.Resolve(Namespace(500, 50)));
+        Assert.Equal((uid, 50), (directory.Survey().Single().Pod.Identity.Uid, directory.Survey().Single().ProcessIds.Single()));
+    }
+
+    [Fact]
+    public async Task Of_hierarchies_that_name_a_pod_that_of_version_2_is_taken()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(50, 500, "app", $"4:memory:/kubepods/pod{FakePod.UidOf(1)}\n0::/kubepods/pod{FakePod.UidOf(2)}\n").AddProcess(51, 500, "app", "4:memory:/a\n0::/b\n").AddProcess(52, 500, "app", "4 memory\n");
+        await using PodDirectory directory = TestDirectory.Of(KubernetesOptions.NoRuntime, hostProc: proc.Root);
+        Assert.Equal($"/kubepods/pod{FakePod.UidOf(2)}", directory.Host.CgroupOf(50));
+        Assert.Equal("/b", directory.Host.CgroupOf(51));
+        Assert.Null(directory.Host.CgroupOf(52));
+        Assert.Null(directory.Host.CgroupOf(53));
+    }
+
+    [Fact]
+    public async Task From_a_cgroup_namespace_of_our_own_a_pod_has_its_process_its_namespace_and_its_cgroups()
+    {
+        using var proc = new FakeProc();
+        using var hierarchy = new FakeProc(); // stands in for /sys/fs/cgroup
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod pod = FakePod.Make("web") with { ProcessId = 20 };
+        string parent = $"/kubepods/besteffort/pod{pod.Uid}";
+        hierarchy.Write("cgroup.procs", "").Write("cgroup.controllers", "").Write($"{parent[1..]}/{pod.SandboxId}/cgroup.procs", "");
+        proc.AddProcess(1, HostInode, "init").AddProcess(20, 200, "pause", $"0::/../../pod{pod.Uid}/{pod.SandboxId}\n");
+        cri.Add(pod with { CgroupParent = parent });
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, o => o.CgroupRoot = hierarchy.Root, proc.Root);
+        PodInfo known = await directory.FindAsync("web");
+        Assert.Equal((20, 200u, parent), (known.ProcessId, known.NamespaceInode, known.CgroupPath));
+        Assert.Equal(2, known.CgroupIds.Count);
+        Assert.All(known.CgroupIds, id => Assert.Equal("web", directory.ResolveCgroup(id)?.Name));
+    }
+
     [Fact]
     public async Task A_pod_is_named_by_the_runtime_with_all_it_says()
     {
@@ -234,26 +281,30 @@ public sealed class PodDirectoryTests
         await directory.FindAsync("old");
 
         // By the cgroup of its process: another pod's.
+        proc.Remove("20");
         string uid = FakePod.UidOf(0xdef);
         proc.AddProcess(40, 200, "new", $"0::/kubepods/pod{uid}/{FakePod.Id(1)}\n");
         Assert.Equal(PodIdentity.OfUid(uid), directory.Resolve(Namespace(200, 40)));
 
-        // By the name it is bound to, where no process is in it.
+        // By the sandbox's process: it leads there no more.
         FakePod bound = cri.Add(Make(proc, "bound", 21, 201, static p => p with { NetnsPath = "/var/run/netns/cni-1" }));
         await directory.FindAsync("bound");
         Assert.Equal("bound", directory.Resolve(Namespace(201, null, "cni-1"))?.Name);
-        Assert.Null(directory.Resolve(Namespace(201, null, "cni-2")));
         Assert.Equal("bound", directory.Resolve(Namespace(201, 21, "other"))?.Name); // its own process says so
+        proc.Remove("21");
+        Assert.Null(directory.Resolve(Namespace(201, null, "cni-2")));
 
-        // By its end: the one that was the pod's has ended.
+        // But not by the end of an object of ours: who stops watching has ended nothing.
         cri.Add(Make(proc, "plain", 22, 202));
         await directory.FindAsync("plain");
         NetworkNamespace first = Namespace(202, null), second = Namespace(202, null);
         Assert.Equal("plain", directory.Resolve(first)?.Name);
         Assert.Equal("plain", directory.Resolve(second)?.Name); // another source's object of the same namespace
         first.End();
-        Assert.Equal("plain", directory.Resolve(first)?.Name);
+        Assert.Equal("plain", directory.Resolve(Namespace(202, null))?.Name);
+        proc.Remove("22");
         Assert.Null(directory.Resolve(Namespace(202, null)));
+        Assert.Null(directory.Resolve(second));
 
         // An ended pod's number goes to the next one as soon as that is known; the ended one keeps its uid.
         cri.Remove(old.SandboxId);
@@ -303,6 +354,72 @@ public sealed class PodDirectoryTests
         proc.AddProcess(30, 300, "unshared", $"0::/kubepods/burstable/pod{web.Uid}/{FakePod.Id(1)}\n").AddProcess(31, 301, "health", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n");
         Assert.Null(directory.Resolve(Namespace(300, 30)));
         Assert.Equal("agent", directory.Resolve(Namespace(301, 31))?.Name); // a host-network pod has no other
+    }
+
+    [Fact]
+    public async Task A_namespace_is_the_pods_that_the_runtime_names_whoever_else_is_in_it()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(Make(proc, "web", 40, 200));
+        FakePod agent = cri.Add(Make(proc, "agent", 21, HostInode, static p => p with { IsHostNetwork = true }));
+        FakePod other = cri.Add(Make(proc, "debugger", 22, 222));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        foreach (string name in (string[])["web", "agent", "debugger"]) await directory.FindAsync(name);
+        string stranger = FakePod.UidOf(0xdef);
+        proc.AddProcess(30, 200, "iptables", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n").AddProcess(31, 200, "nsenter", $"0::/kubepods/burstable/pod{other.Uid}/{FakePod.Id(1)}\n")
+            .AddProcess(32, 200, "nsenter", $"0::/kubepods/burstable/pod{stranger}/{FakePod.Id(1)}\n").AddProcess(33, 200, "ip", "0::/system.slice/containerd.service\n");
+        foreach (int pid in (int[])[30, 31, 32, 33, 40]) Assert.Equal("web", directory.Resolve(Namespace(200, pid))?.Name);
+
+        // The process that stands for it is an agent's, and goes again.
+        proc.Link("self/ns/net", $"net:[{HostInode}]");
+        var options = new ProcfsOptions { HostProc = proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
+        options.NamespaceDirectories.Clear();
+        using var source = new ProcNamespaceSource(Options.Create(options), directory);
+        using IDisposable lease = source.Acquire();
+        NetworkNamespace ns = source.Current.Single(static n => n.Inode == 200);
+        Assert.Equal((30, "web"), (ns.ProcessId, ns.Pod?.Name));
+        proc.Remove("30");
+        source.Refresh();
+        Assert.Equal((31, "web"), (ns.ProcessId, ns.Pod?.Name));
+        Assert.False(ns.Ended.IsCancellationRequested);
+        Assert.Same(ns, source.Current.Single(static n => n.Inode == 200));
+
+        // When the sandbox's own process is elsewhere, the number is the debugger's word against the runtime's.
+        proc.Remove("40");
+        Assert.Equal(PodIdentity.OfUid(stranger), directory.Resolve(Namespace(200, 32)));
+        proc.AddProcess(40, 200, "sshd", "0::/system.slice/sshd.service\n"); // its number used again
+        Assert.Equal(PodIdentity.OfUid(stranger), directory.Resolve(Namespace(200, 32)));
+    }
+
+    [Fact]
+    public async Task A_pod_in_the_hosts_network_owns_no_namespace_that_has_a_name()
+    {
+        using var proc = new FakeProc();
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        FakePod agent = cri.Add(Make(proc, "agent", 21, HostInode, static p => p with { IsHostNetwork = true }));
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        await directory.FindAsync("agent");
+        proc.AddProcess(30, 200, "iptables", $"0::/kubepods/burstable/pod{agent.Uid}/{FakePod.Id(1)}\n");
+        Assert.Null(directory.Resolve(Namespace(200, 30, "cni-1"))); // of a pod that the runtime has not told of yet
+        Assert.Equal("agent", directory.Resolve(Namespace(200, 30))?.Name); // of its own making
+    }
+
+    [Fact]
+    public async Task A_pod_without_a_process_has_its_namespace_also_when_it_is_watched_anew()
+    {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, HostInode, "init");
+        await using FakeCri cri = await FakeCri.StartNewAsync();
+        cri.Add(FakePod.Make("bound") with { NetnsPath = "/proc/self/ns/net" }); // a path that leads to a namespace
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        uint inode = (await directory.FindAsync("bound")).NamespaceInode!.Value;
+        for (int i = 0; i < 3; i++)
+        {
+            NetworkNamespace ns = Namespace(inode, null, "net");
+            Assert.Equal("bound", directory.Resolve(ns)?.Name);
+            ns.End();
+        }
     }
 
     [Fact]
@@ -629,8 +746,11 @@ public sealed class PodDirectoryTests
         Assert.Equal(4, directory.Pods.Count);
     }
 
-    [Fact]
-    public async Task In_a_host_it_names_the_pods_of_namespaces_and_host_network_processes()
+    [Theory]
+    [InlineData("0::/kubepods/burstable/podUID/ID\n")]
+    [InlineData("9:pids:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n0::/system.slice/containerd.service\n")]
+    [InlineData("0::/../../podUID/ID\n")]
+    public async Task In_a_host_it_names_the_pods_of_namespaces_and_host_network_processes(string cgroup)
     {
         using var proc = new FakeProc();
         await using FakeCri cri = await FakeCri.StartNewAsync();
@@ -638,6 +758,8 @@ public sealed class PodDirectoryTests
         FakePod web = cri.Add(Make(proc, "web", 20, 200));
         foreach (int pid in (int[])[1, 20, 21])
             proc.Write(FakeProc.Of(pid, "fd/0"), "").Write(FakeProc.Of(pid, "limits"), "Limit                     Soft Limit           Hard Limit           Units     \nMax open files            10                   20                   files     \n");
+        foreach (FakePod pod in (FakePod[])[agent, web])
+            proc.Write(FakeProc.Of(pod.ProcessId!.Value, "cgroup"), cgroup.Replace("UID", pod.Uid, StringComparison.Ordinal).Replace("ID", pod.SandboxId, StringComparison.Ordinal));
         proc.Link("self/fd/0", "/dev/null").Link("self/ns/net", $"net:[{HostInode}]");
         await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddProcfs(o =>
         {
@@ -698,6 +820,31 @@ public sealed class PodDirectoryTests
         Assert.Equal(14, options.Validate().Count());
         Assert.All(options.Validate(), static m => Assert.StartsWith("KubeSkoop:Probes:Kubernetes:", m, StringComparison.Ordinal));
         Assert.Empty(new KubernetesOptions { RuntimeEndpoint = "unix:///run/crio/crio.sock" }.Validate());
+    }
+
+    [Theory]
+    [InlineData("app", "app")]
+    [InlineData("app=app", "app=app.kubernetes.io/name")]
+    [InlineData("app", "k8s.pod.label.app=x")]
+    [InlineData("my.team=x", "my_team=y")]
+    [InlineData("k8s.pod.name=x")]
+    [InlineData("k8s_pod=x")]
+    [InlineData("k8s.pod.uid=x")]
+    [InlineData(" le = x ")]
+    [InlineData("src=x")]
+    [InlineData("softirq_type=x")]
+    [InlineData("network.interface.name=x")]
+    [InlineData("k8s.src.name=x")]
+    [InlineData("k8s.deployment.name=x")]
+    public void A_label_with_a_name_that_is_taken_is_refused(params string[] labels)
+    {
+        var options = new KubernetesOptions();
+        foreach (string label in labels) options.PodLabels.Add(label);
+        string mistake = Assert.Single(options.Validate());
+        Assert.Contains($"PodLabels holds '{labels[^1]}'", mistake, StringComparison.Ordinal);
+        Assert.Contains("choose another name", mistake, StringComparison.Ordinal);
+        foreach (string label in (string[])["version", "device=x", "k8s.pod.label.team=y", "application=app"]) options.PodLabels.Add(label);
+        Assert.Equal([mistake], options.Validate());
     }
 
     private static DateTimeOffset Now => TimeProvider.System.GetUtcNow() - TimeSpan.FromMilliseconds(1);

@@ -1,14 +1,16 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Reflection;
 
 namespace KubeSkoop.Exporter.Configuration;
 
 /// <summary>Finds keys that nothing reads, so that a misspelt setting does not pass in silence.</summary>
 internal static class ConfigurationCheck
 {
-    private static readonly string[] ProbesKeys =
-    [
-        nameof(ProbesOptions.Enabled), nameof(ProbesOptions.NodeName), nameof(ProbesOptions.SelfMetrics),
-        nameof(ProbesOptions.RetryDelay), nameof(ProbesOptions.MaxRetryDelay), nameof(ProbesOptions.MeterSampleReuse),
-    ];
+    private static readonly string[] ProbesKeys = KeysOf<ProbesOptions>();
+
+    /// <summary>What a configuration may set of settings: what can be assigned, and lists, which are added to.</summary>
+    internal static string[] KeysOf<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicProperties)] TOptions>() =>
+        [.. typeof(TOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(static p => p.CanWrite || p.PropertyType != typeof(string)).Select(static p => p.Name)];
 
     /// <summary>One message for every key that is not known.</summary>
     /// <param name="configuration">The whole configuration.</param>
@@ -20,7 +22,7 @@ internal static class ConfigurationCheck
         var problems = new List<string>();
         Check(problems, configuration, ["KubeSkoop"]);
         Check(problems, configuration.GetSection("KubeSkoop"), ["Probes", "Exporter"]);
-        Check(problems, configuration.GetSection(ExporterOptions.SectionName), ExporterOptions.Keys);
+        Check(problems, configuration.GetSection(ExporterOptions.SectionName), KeysOf<ExporterOptions>());
 
         ProbeDescriptor[] known = [.. probes];
         NoText(problems, configuration.GetSection(ProbesOptions.SectionName));

@@ -8,10 +8,6 @@ internal sealed class ExporterOptions
 {
     internal const string SectionName = "KubeSkoop:Exporter";
 
-    /// <summary>The names a configuration may use.</summary>
-    internal static readonly string[] Keys =
-        [nameof(Port), nameof(Listen), nameof(Naming), nameof(AllowControl), nameof(Otlp), nameof(OtlpInterval), nameof(OtlpSeriesPerInstrument)];
-
     /// <summary>The probes that run when the configuration names none: low overhead, useful every day.</summary>
     internal static readonly string[] DefaultProbes = ["sock", "tcp", "udp", "ip", "icmp", "tcpext", "netdev", "qdisc", "softnet", "ipvs", "io"];
 

@@ -41,11 +41,11 @@ internal sealed class LabelEncoder(MetricNaming naming, string nodeName)
     {
         bool host = subject.Namespace is null or { IsHost: true };
         PodIdentity? pod = host || subject.Pod is { IsNamed: false } ? null : subject.Pod;
-        List<(string, string)> labels = [("k8s_node", nodeName), ("k8s_namespace", pod?.Namespace ?? string.Empty), ("k8s_pod", pod?.Name ?? string.Empty)];
+        List<(string Name, string Value)> labels = [("k8s_node", nodeName), ("k8s_namespace", pod?.Namespace ?? string.Empty), ("k8s_pod", pod?.Name ?? string.Empty)];
         foreach (SampleAttribute attribute in pod?.Attributes ?? [])
-            if (attribute.UpstreamName is { } label) labels.Add((label, attribute.Value));
+            if (attribute.UpstreamName is { } label) Add(labels, label, attribute.Value);
         foreach (SampleAttribute attribute in subject.Attributes)
-            if (attribute.UpstreamName is { } label) labels.Add((label, attribute.Value));
+            if (attribute.UpstreamName is { } label) Add(labels, label, attribute.Value);
         return Block(labels, known: host || pod is not null);
     }
 

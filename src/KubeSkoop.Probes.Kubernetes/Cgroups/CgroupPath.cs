@@ -19,9 +19,9 @@ public enum PodQualityOfService
 /// </summary>
 /// <param name="PodUid">The pod's uid, with dashes; of a static pod the 32 digits of its configuration's hash.</param>
 /// <param name="ContainerId">The container's id, 64 hexadecimal digits; <see langword="null"/> in the pod's own cgroup and in those of monitors (conmon).</param>
-/// <param name="QualityOfService">The pod's class.</param>
+/// <param name="QualityOfService">The pod's class; <see langword="null"/> where a path that begins in a cgroup namespace of our own does not say it: it is our own class then, mostly.</param>
 /// <param name="PodLength">How much of the path names the pod's own cgroup.</param>
-public readonly record struct CgroupPath(string PodUid, string? ContainerId, PodQualityOfService QualityOfService, int PodLength)
+public readonly record struct CgroupPath(string PodUid, string? ContainerId, PodQualityOfService? QualityOfService, int PodLength)
 {
     private const int LongestPath = 4096; // PATH_MAX
     private const int IdLength = 64;
@@ -33,7 +33,8 @@ public readonly record struct CgroupPath(string PodUid, string? ContainerId, Pod
 
     /// <summary>
     /// Reads a path as it stands in <c>/proc/&lt;pid&gt;/cgroup</c>. Where pods are nested, a cluster in a pod, it is the outermost
-    /// that is told: the one this node runs.
+    /// that is told: the one this node runs. In a cgroup namespace of our own the kernel shows others from where we are
+    /// (<c>/../../burstable/pod...</c>); that of our own pod's containers says no pod then.
     /// </summary>
     /// <param name="path">The path. May be anything: never throws.</param>
     /// <param name="result">What it tells.</param>
@@ -42,11 +43,17 @@ public readonly record struct CgroupPath(string PodUid, string? ContainerId, Pod
     {
         result = default;
         if (path.Length > LongestPath) return false;
-        bool inRoot = false;
-        PodQualityOfService qos = PodQualityOfService.Guaranteed;
+        bool inRoot = false, isAbove = true;
+        PodQualityOfService? qos = PodQualityOfService.Guaranteed;
         foreach (Range range in path.Split('/'))
         {
             ReadOnlySpan<char> part = path[range];
+            if (isAbove && part.SequenceEqual(".."))
+            {
+                (inRoot, qos) = (true, null); // what is above us may be the root of the pods, or a class below it
+                continue;
+            }
+            isAbove &= part.IsEmpty;
             if (inRoot && part.StartsWith("pod") && TryReadUid(part["pod".Length..], out string? uid))
             {
                 int end = range.End.GetOffset(path.Length);
@@ -69,7 +76,7 @@ public readonly record struct CgroupPath(string PodUid, string? ContainerId, Pod
 
     // kubepods-burstable-pod<uid>.slice; with something before it where the kubelet was given a root (kubelet-kubepods-...).
     // A runtime that does not use systemd, below a kubelet that does, makes one directory of it all: <slice>:cri-containerd:<id>.
-    private static bool TryReadSlice(ReadOnlySpan<char> part, ref PodQualityOfService qos, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out string? uid, out ReadOnlySpan<char> rest)
+    private static bool TryReadSlice(ReadOnlySpan<char> part, ref PodQualityOfService? qos, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out string? uid, out ReadOnlySpan<char> rest)
     {
         uid = null;
         rest = default;

@@ -365,7 +365,8 @@ internal sealed partial class RuntimeWatch
         {
             // The number is the host's, and that process is this pod's.
             sandbox.ProcessId = pid;
-            sandbox.CgroupPath = cgroup[..path.PodLength];
+            // From a cgroup namespace of our own it begins where we are; the runtime's begins at the root.
+            sandbox.CgroupPath = cgroup.StartsWith("/../", StringComparison.Ordinal) ? info.CgroupParent : cgroup[..path.PodLength];
         }
         else
         {
@@ -452,8 +453,6 @@ internal sealed partial class RuntimeWatch
     /// <summary>A sandbox from its first listing to its end.</summary>
     private sealed class Sandbox(string id, PodIdentity identity, FrozenDictionary<string, string> labels, DateTimeOffset? created)
     {
-        private readonly NamespaceClaim _claim = new();
-
         internal string Id => id;
 
         internal PodIdentity Identity => identity;
@@ -516,7 +515,6 @@ internal sealed partial class RuntimeWatch
             Addresses = Addresses,
             Containers = Containers,
             Labels = labels,
-            Claim = _claim,
         };
     }
 }

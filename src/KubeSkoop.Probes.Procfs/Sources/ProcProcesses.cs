@@ -1,4 +1,5 @@
 using System.Buffers.Text;
+using System.Text;
 using KubeSkoop.Probes.Procfs.Interop;
 using KubeSkoop.Probes.Procfs.Text;
 using Microsoft.Win32.SafeHandles;
@@ -278,16 +279,17 @@ internal sealed class ProcProcesses : IDisposable
     private ProcCgroup? CgroupOf(ProcProcess process)
     {
         int length = Libc.ReadOnce(process.Directory, "cgroup\0"u8, _text, out _);
-        if (length <= 0 || length == _text.Length || !ProcCgroupParser.TryParse(_text.AsSpan(0, length), out ReadOnlySpan<byte> path)) return process.Cgroup;
-        if (process.Cgroup is null || !path.SequenceEqual(process.Cgroup.Bytes))
+        if (length <= 0 || length == _text.Length) return process.Cgroup;
+        ReadOnlySpan<byte> file = _text.AsSpan(0, length);
+        if (process.Cgroup is null || !file.SequenceEqual(process.Cgroup.File))
         {
             process.LeaveCgroup(_cgroups);
-            string text = KernelText.Decode(path);
-            if (!_cgroups.TryGetValue(text, out ProcCgroup? cgroup))
+            string key = Encoding.Latin1.GetString(file);
+            if (!_cgroups.TryGetValue(key, out ProcCgroup? cgroup))
             {
-                cgroup = new ProcCgroup(text, path.ToArray());
+                cgroup = new ProcCgroup(key, file.ToArray());
                 Ask(cgroup);
-                _cgroups.Add(text, cgroup);
+                _cgroups.Add(key, cgroup);
             }
             cgroup.Processes++;
             process.Cgroup = cgroup;
@@ -302,8 +304,13 @@ internal sealed class ProcProcesses : IDisposable
     private void Ask(ProcCgroup cgroup)
     {
         cgroup.AskedIn = _walk;
-        cgroup.Pod = _source.Resolver.ResolveCgroup(cgroup.Path);
-        cgroup.Container = _byContainer ? _source.Resolver.ResolveContainer(cgroup.Path) : null;
+        (cgroup.Pod, cgroup.Container) = (null, null);
+        foreach (string path in cgroup.Paths)
+        {
+            cgroup.Pod = _source.Resolver.ResolveCgroup(path);
+            cgroup.Container = _byContainer ? _source.Resolver.ResolveContainer(path) : null;
+            if (cgroup.Pod is not null || cgroup.Container is not null) return;
+        }
     }
 
     // Pods become known, or get other names, after their processes were found.
@@ -410,12 +417,17 @@ internal sealed class ProcGroup(NetworkNamespace ns, PodIdentity? pod, string? c
     internal bool Ended { get; set; }
 }
 
-/// <summary>A cgroup that processes are in, of the host's network namespace or, where containers are told apart, of any.</summary>
-internal sealed class ProcCgroup(string path, byte[] bytes)
+/// <summary>What cgroups processes are in, of the host's network namespace or, where containers are told apart, of any: one in each hierarchy.</summary>
+/// <param name="key">The text of the file, byte by byte.</param>
+/// <param name="file">The file.</param>
+internal sealed class ProcCgroup(string key, byte[] file)
 {
-    internal string Path => path;
+    internal string Key => key;
 
-    internal byte[] Bytes => bytes;
+    internal byte[] File => file;
+
+    /// <summary>The different paths, in the order in which they are asked for.</summary>
+    internal string[] Paths { get; } = PathsIn(file);
 
     internal PodIdentity? Pod { get; set; }
 
@@ -426,6 +438,18 @@ internal sealed class ProcCgroup(string path, byte[] bytes)
     internal int PodChangedIn { get; set; }
 
     internal int Processes { get; set; }
+
+    private static string[] PathsIn(ReadOnlySpan<byte> file)
+    {
+        var paths = new List<string>();
+        var cgroups = new CgroupCursor(file);
+        while (cgroups.MoveNext())
+        {
+            string path = KernelText.Decode(cgroups.Current);
+            if (!paths.Contains(path)) paths.Add(path);
+        }
+        return [.. paths];
+    }
 }
 
 /// <summary>One process for its whole life.</summary>
@@ -488,7 +512,7 @@ internal sealed class ProcProcess(int id, SafeFileHandle directory)
 
     internal void LeaveCgroup(Dictionary<string, ProcCgroup> cgroups)
     {
-        if (Cgroup is { } cgroup && --cgroup.Processes == 0) cgroups.Remove(cgroup.Path);
+        if (Cgroup is { } cgroup && --cgroup.Processes == 0) cgroups.Remove(cgroup.Key);
         Cgroup = null;
     }
 

@@ -40,9 +40,16 @@ public sealed class CgroupPathTests
     [InlineData($"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{Underlined}.slice/cri-containerd-{Id}.scope", Uid, Id, PodQualityOfService.Guaranteed)]
     [InlineData($"/k3s/kubepods/besteffort/pod{Uid}/{Id}", Uid, Id, PodQualityOfService.BestEffort)]
     [InlineData($"/../../kubepods/burstable/pod{Uid}/{Id}", Uid, Id, PodQualityOfService.Burstable)]
+    // seen from a container, in a cgroup namespace of its own
+    [InlineData($"/../../../burstable/pod{Uid}/{Id}", Uid, Id, PodQualityOfService.Burstable)]
+    [InlineData($"/../../besteffort/pod{Uid}", Uid, null, PodQualityOfService.BestEffort)]
+    [InlineData($"/../../pod{Uid}/{Id}", Uid, Id, null)] // of the same class as the container's own pod
+    [InlineData($"/../../../pod{Uid}/{Id}", Uid, Id, null)]
+    [InlineData($"/../../kubepods-besteffort-pod{Underlined}.slice/cri-containerd-{Id}.scope", Uid, Id, PodQualityOfService.BestEffort)]
+    [InlineData($"/../../../../kubepods/pod{Uid}/{Id}", Uid, Id, PodQualityOfService.Guaranteed)]
     // a cluster in a pod: the pod that this node runs
     [InlineData($"/kubepods/burstable/pod{Outer}/{Id}/kubelet/kubepods/besteffort/pod{Uid}/{Id}", Outer, Id, PodQualityOfService.Burstable)]
-    public void Paths_of_pods(string path, string uid, string? container, PodQualityOfService qos)
+    public void Paths_of_pods(string path, string uid, string? container, PodQualityOfService? qos)
     {
         Assert.True(CgroupPath.TryParse(path, out CgroupPath read));
         Assert.Equal((uid, container, qos), (read.PodUid, read.ContainerId, read.QualityOfService));
@@ -61,6 +68,11 @@ public sealed class CgroupPathTests
     [InlineData("/kubepods/burstable")]
     [InlineData("/kubepods.slice/kubepods-burstable.slice")]
     [InlineData($"/pod{Uid}/{Id}")] // not the kubelet's
+    [InlineData($"/../{Id}")] // another container of our own pod
+    [InlineData("/../../../system.slice/sshd.service")]
+    [InlineData($"/../../user.slice/pod{Uid}")]
+    [InlineData($"/x/../pod{Uid}")]
+    [InlineData($"/...../pod{Uid}")]
     [InlineData($"/kubepods/system/pod{Uid}/{Id}")]
     [InlineData($"/mykubepods.slice/mykubepods-pod{Underlined}.slice/cri-containerd-{Id}.scope")]
     [InlineData($"/kubepods/pod{Uid}x/{Id}")]
@@ -120,6 +132,6 @@ public sealed class CgroupPathTests
                 _ => $"/docker/{container}/kubelet/kubepods{middle}/pod{text}/crio-{container}",
             };
             Assert.True(CgroupPath.TryParse(path, out CgroupPath read));
-            Assert.Equal((text, container, (PodQualityOfService)qos), (read.PodUid, read.ContainerId, read.QualityOfService));
+            Assert.Equal((text, container, (PodQualityOfService?)qos), (read.PodUid, read.ContainerId, read.QualityOfService));
         }, iter: 2_000);
 }

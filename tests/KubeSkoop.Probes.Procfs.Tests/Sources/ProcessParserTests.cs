@@ -48,16 +48,23 @@ public sealed class ProcessParserTests
     }
 
     [Theory]
-    [InlineData("v1", "/kubepods/burstable/pod0f6c3a9e/aa11")]
-    [InlineData("hybrid", "/kubepods/burstable/pod0f6c3a9e/aa11")]
+    [InlineData("v1", "/", "/kubepods/burstable/pod0f6c3a9e/aa11", "/kubepods/burstable/pod0f6c3a9e/aa11", "/kubepods/burstable/pod0f6c3a9e/aa11", "/kubepods/burstable/pod0f6c3a9e/aa11")]
+    [InlineData("hybrid", "/", "/kubepods/burstable/pod0f6c3a9e/aa11", "/", "/kubepods/burstable/pod0f6c3a9e/aa11")]
+    [InlineData("hybrid-service", "/system.slice/containerd.service", "/kubepods/burstable/pod0f6c3a9e/aa11", "/kubepods/burstable/pod0f6c3a9e/aa11", "/")]
+    [InlineData("hybrid-exec", "/system.slice/containerd.service", "/kubepods.slice/kubepods-pod0f6c3a9e.slice/cri-containerd-aa11.scope", "/system.slice/containerd.service", "/kubepods.slice/kubepods-pod0f6c3a9e.slice/cri-containerd-aa11.scope")]
     [InlineData("v2", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f6c3a9e_5a54_4a6e_9d3e_2f6a2c1b7d10.slice/cri-containerd-aa11.scope")]
-    public void The_cgroup_that_says_most_is_found(string kind, string expected)
+    public void The_cgroups_of_all_hierarchies_are_told_that_of_version_2_first(string kind, params string[] expected)
     {
         byte[] file = Fixture.Bytes("5.10-handcut/proc/cgroup/" + kind);
-        Assert.True(ProcCgroupParser.TryParse(file, out ReadOnlySpan<byte> path));
-        Assert.Equal(expected, Encoding.UTF8.GetString(path));
-        Check.Hostile(file).Sample(bytes => { _ = ProcCgroupParser.TryParse(bytes, out _); }, iter: 3000);
-        Check.Quiet(() => Assert.True(ProcCgroupParser.TryParse(file, out _)));
+        Assert.Equal(expected, Cgroups(file));
+        Check.Hostile(file).Sample(static bytes => { _ = Cgroups(bytes); }, iter: 3000);
+        Check.Quiet(() =>
+        {
+            int lines = 0;
+            var cgroups = new CgroupCursor(file);
+            while (cgroups.MoveNext()) lines++;
+            Assert.True(lines == expected.Length);
+        });
     }
 
     [Theory]
@@ -65,15 +72,11 @@ public sealed class ProcessParserTests
     [InlineData("0::/a/b (deleted)\n", "/a/b")]
     [InlineData("0::/with:colons:and spaces\n", "/with:colons:and spaces")]
     [InlineData("0::/../../kubepods/x\n", "/../../kubepods/x")]
-    [InlineData("3:freezer:/f\n4:cpu,memory:/m\n0::/\n", "/m")]
-    [InlineData("3:freezer:/f\n0::/two\n4:memory:/m\n", "/two")]
+    [InlineData("3:freezer:/f\n4:cpu,memory:/m\n0::/\n", "/", "/f", "/m")]
+    [InlineData("3:freezer:/f\n0::/two\n4:memory:/m\n", "/two", "/f", "/m")]
     [InlineData("7:misc:/only\n", "/only")]
-    [InlineData("2:name=systemd:/s\n1:misc:/m\n", "/s")]
-    public void Cgroup_lines_are_ranked(string text, string expected)
-    {
-        Assert.True(ProcCgroupParser.TryParse(Encoding.UTF8.GetBytes(text), out ReadOnlySpan<byte> path));
-        Assert.Equal(expected, Encoding.UTF8.GetString(path));
-    }
+    [InlineData("2:name=systemd:/s\n1:misc:/m\n", "/s", "/m")]
+    public void Cgroups_are_told_in_the_order_in_which_they_are_asked_for(string text, params string[] expected) => Assert.Equal(expected, Cgroups(Encoding.UTF8.GetBytes(text)));
 
     [Theory]
     [InlineData("")]
@@ -81,7 +84,15 @@ public sealed class ProcessParserTests
     [InlineData("0:/a\n")]
     [InlineData("0::a\n")]
     [InlineData("0::\n")]
-    public void What_is_no_cgroup_file_is_refused(string text) => Assert.False(ProcCgroupParser.TryParse(Encoding.UTF8.GetBytes(text), out _));
+    public void What_is_no_cgroup_file_has_no_cgroups(string text) => Assert.Empty(Cgroups(Encoding.UTF8.GetBytes(text)));
+
+    private static List<string> Cgroups(ReadOnlySpan<byte> file)
+    {
+        var paths = new List<string>();
+        var cgroups = new CgroupCursor(file);
+        while (cgroups.MoveNext()) paths.Add(Encoding.UTF8.GetString(cgroups.Current));
+        return paths;
+    }
 
     [Fact]
     public void Limits_are_found_by_name()
