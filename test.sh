@@ -40,6 +40,7 @@ finish() {
 		echo "Skipped:"
 		for skip in "${skips[@]}"; do echo "  $skip"; done
 	fi
+	echo "Took $((SECONDS / 60)) min $((SECONDS % 60)) s."
 	echo "$passed passed, $failed failed, $skipped skipped"
 	if [[ $failed -gt 0 || $passed -eq 0 ]]; then exit 1; fi
 	exit 0
@@ -95,7 +96,7 @@ run_tests() {
 
 # Live tests in virtual machines with other kernels; each counts as a test.
 run_kernels() {
-	local code=0 log=$results/kernels.log name p f s began=$SECONDS
+	local code=0 log=$results/kernels.log name p f s took
 	tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$log" 2>&1 </dev/null || code=$?
 	if [[ $code -ne 0 && $code -ne 3 ]]; then
 		failed=$((failed + 1))
@@ -106,13 +107,14 @@ run_kernels() {
 		skips+=("Live tests on other kernels: $(tail -n 1 "$log")")
 	fi
 	for name in "$results"/kernels/*.tsv; do
-		[[ -s $name ]] || continue
+		[[ -e $name ]] || continue
 		p=$(grep -c $'^@\ttest\tpassed' "$name") || true
 		f=$(grep -c $'^@\ttest\tfailed' "$name") || true
 		s=$(grep -c $'^@\ttest\tskipped' "$name") || true
+		took=$(awk -F'\t' '$2 == "took" { print $3 }' "$name")
 		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 		name=$(basename "$name" .tsv)
-		printf '%-7s Linux %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" $((SECONDS - began))
+		printf '%-7s Linux %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" "$took"
 		awk -F'\t' '$2 == "test" && $3 == "failed" { printf "        %s: %s\n", $5, $6 }' "$results/kernels/$name.tsv"
 		[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk -F'\t' -v name="$name" '$2 == "test" && $3 == "skipped" { print "Linux " name ": " $5 ": " $6 }' "$results/kernels/$name.tsv")
 	done

@@ -7,15 +7,16 @@ using Xunit.Abstractions;
 using Xunit.Sdk;
 
 // Runs live tests in this one process and tells the result of each as soon as it is there: for machines that are emulated, where starting programs takes long
-// and the machine may end at any moment. Lines: "@<TAB>probe<TAB>state<TAB>source<TAB>reason" and "@<TAB>test<TAB>outcome<TAB>seconds<TAB>name<TAB>message".
+// and the machine may end at any moment. Lines: "@<TAB>machine<TAB>kernel<TAB>architecture", "@<TAB>test<TAB>outcome<TAB>seconds<TAB>name<TAB>message", and those of ProbeMatrix.
+// Exit status: 0 if none failed, 1 if one did.
 string? pattern = null;
-bool matrix = false;
+string? matrix = null;
 for (int i = 0; i < args.Length; i++)
 {
     switch (args[i])
     {
-        case "--matrix":
-            matrix = true;
+        case "--matrix" when i + 1 < args.Length:
+            matrix = args[++i];
             break;
         case "--record" when i + 1 < args.Length:
             await Recorder.RecordAsync(args[++i]);
@@ -27,12 +28,12 @@ for (int i = 0; i < args.Length; i++)
             pattern = args[++i];
             break;
         default:
-            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix] [--hook KIND] [--only REGEX], or --record FOLDER");
+            Console.Error.WriteLine($"Usage: {Assembly.GetExecutingAssembly().GetName().Name} [--matrix NAME] [--hook KIND] [--only REGEX], or --record FOLDER");
             return 2;
     }
 }
 Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"@\tmachine\t{File.ReadAllText("/proc/sys/kernel/osrelease").Trim()}\t{System.Runtime.InteropServices.RuntimeInformation.OSArchitecture}"));
-if (matrix) await ProbeMatrix.TellAsync();
+int failed = matrix is null ? 0 : await ProbeMatrix.TellAsync(matrix);
 using var listener = new Listener(pattern is null ? null : new Regex(pattern, RegexOptions.CultureInvariant));
 foreach (string file in Directory.GetFiles(AppContext.BaseDirectory, "KubeSkoop.*.Tests.dll").Order(StringComparer.Ordinal))
 {
@@ -49,8 +50,7 @@ foreach (string file in Directory.GetFiles(AppContext.BaseDirectory, "KubeSkoop.
     executor.RunTests(listener.Wanted, listener, options);
     listener.Finished.WaitOne();
 }
-Console.Out.WriteLine("@\tend");
-return listener.Failed == 0 ? 0 : 1;
+return failed + listener.Failed == 0 ? 0 : 1;
 
 /// <summary>xunit's options, which it takes as names and values.</summary>
 internal sealed class FrameworkOptions : ITestFrameworkDiscoveryOptions, ITestFrameworkExecutionOptions
@@ -123,7 +123,7 @@ internal sealed class Listener(Regex? only) : Xunit.LongLivedMarshalByRefObject,
     private static void Tell(string outcome, ITestResultMessage result, string message) =>
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"@\ttest\t{outcome}\t{result.ExecutionTime:F1}\t{OneLine(result.Test.DisplayName)}\t{OneLine(message)}"));
 
-    private static string OneLine(string text)
+    internal static string OneLine(string text)
     {
         string line = string.Join(' ', text.Split(['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
         return line.Length > 1500 ? line[..1500] : line;

@@ -61,6 +61,19 @@ public sealed class PackageTests(PackagesFixture packages)
         Assert.Equal(packed.ToArray(), await File.ReadAllBytesAsync(Path.Combine(published, "libbpf.so")));
     }
 
+    // Where there is no cross compiler the package is made without it (Libbpf.targets), and this is skipped.
+    [LiveFact(Needs.Sources, "aarch64-linux-gnu-gcc")]
+    public async Task The_ebpf_package_brings_libbpf_for_arm64_as_well()
+    {
+        using ZipArchive package = ZipFile.OpenRead(Path.Combine(packages.Feed, $"KubeSkoop.Probes.Ebpf.{packages.Version}.nupkg"));
+        Assert.Contains("runtimes/linux-arm64/native/libbpf.so", package.Entries.Select(static e => e.FullName));
+        Assert.NotNull(package.GetEntry("third-party/linux-arm64/libbpf.sources.txt"));
+        byte[] header = new byte[20];
+        await using Stream library = package.GetEntry("runtimes/linux-arm64/native/libbpf.so")!.Open();
+        await library.ReadExactlyAsync(header);
+        Assert.Equal(183, BitConverter.ToUInt16(header, 18)); // e_machine, EM_AARCH64
+    }
+
     [LiveFact(Needs.Checkout)]
     public async Task With_a_remote_the_package_names_it_and_its_symbols_link_to_the_sources()
     {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches Debian's kernels for the virtual machines, beside the machine's own apt configuration, and keeps them outside the tree.
 #   kernels.sh list          their names, one a line
-#   kernels.sh fetch NAME    makes sure that it is here; prints its folder
-# KUBESKOOP_KERNELS: where they are kept (default: kubeskoop-probes/kernels in the user's cache).
+#   kernels.sh fetch NAME    makes sure that the archive's newest is here; prints its folder
+# KUBESKOOP_KERNELS: where they are kept, by version (default: kubeskoop-probes/kernels in the user's cache). Exit status 3: it cannot be had, and why.
 set -euo pipefail
 
 cache=${KUBESKOOP_KERNELS:-${XDG_CACHE_HOME:-$HOME/.cache}/kubeskoop-probes/kernels}
@@ -35,51 +35,59 @@ archive_of() {
 }
 
 fetch() {
-	local name=$1 arch archive suite folder=$cache/$1 apt uri prefix image version packages
-	if [[ -e $folder/complete ]]; then
-		printf '%s\n' "$folder"
-		return
-	fi
+	local name=$1 arch archive suite uri apt said prefix image version folder packages
 	read -r _ arch archive suite < <(awk -v name="$name" '$1 == name' <<<"$table") || {
 		say "No kernel is called '$name'. Their names: $(awk 'NF { printf "%s ", $1 }' <<<"$table")"
 		return 2
 	}
-	uri=$(archive_of "$archive")
+	uri=$(archive_of "$archive") || return 3
 	mkdir -p "$cache"
-	apt=$(mktemp -d)
-	# shellcheck disable=SC2064
-	trap "rm -rf '$apt'" RETURN
-	mkdir -p "$apt"/{lists,cache/archives}/partial "$apt/packages"
-	[[ $EUID -ne 0 ]] || chmod 755 "$apt" "$apt/packages"
+	# Several runs may share what is here.
+	exec 9>"$cache/lock"
+	flock 9
+	# What the archive has is kept: it is asked each time, which is little when nothing is new, and without a network the kernel it had last is taken.
+	apt=$cache/apt/$suite-$arch
+	mkdir -p "$apt"/{lists,cache/archives}/partial
 	echo "deb [arch=$arch] $uri $suite main" >"$apt/sources.list"
 	local options=(-qq -o "Dir::State::Lists=$apt/lists" -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$apt/cache"
-		-o "APT::Architecture=$arch" -o "APT::Architectures::=$arch" -o APT::Sandbox::User=root)
-	say "Fetching Linux $name ..."
-	apt-get "${options[@]}" update >&2
+		-o "APT::Architecture=$arch" -o "APT::Architectures::=$arch" -o APT::Sandbox::User=root -o Acquire::Languages=none)
+	said=$(apt-get "${options[@]}" update 2>&1 | tr '\n' ' ') || true
 	if [[ $name == newest ]]; then
-		image=$(apt-cache "${options[@]}" show "linux-image-cloud-$arch" | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | sort -V | tail -1)
+		image=$(apt-cache "${options[@]}" show "linux-image-cloud-$arch" | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | sort -V | tail -1) || true
 	else
 		prefix=linux-image-${name%-*}
-		image=$(apt-cache "${options[@]}" pkgnames "$prefix." | grep -E -- "^${prefix//./\\.}\.[^ ]*[0-9]-cloud-$arch$|^${prefix//./\\.}\.[^ ]*deb[0-9]+-cloud-$arch$" | sort -V | tail -1)
+		image=$(apt-cache "${options[@]}" pkgnames "$prefix." | grep -E -- "^${prefix//./\\.}\.[^ ]*[0-9]-cloud-$arch$|^${prefix//./\\.}\.[^ ]*deb[0-9]+-cloud-$arch$" | sort -V | tail -1) || true
 	fi
-	[[ -n $image ]] || { say "The archive has no kernel $name for $arch any more."; return 1; }
+	[[ -n $image ]] || { say "There is no kernel $name for $arch to be had: ${said:-the archive has none any more}"; return 3; }
 	version=${image#linux-image-}
-	packages=("$image")
-	# From 7.2 on the image is an empty package that needs two others.
-	if [[ -n $(apt-cache "${options[@]}" pkgnames "linux-modules-$version") ]]; then packages=("linux-binary-$version" "linux-modules-$version"); fi
-	(cd "$apt/packages" && apt-get "${options[@]}" download "${packages[@]}") >&2
-	rm -rf "$folder"
-	mkdir -p "$folder/root"
-	for deb in "$apt"/packages/*.deb; do dpkg -x "$deb" "$folder/root"; done
-	[[ -n $(find "$folder/root" -name 'vmlinuz*' -print -quit) ]] || { say "The packages ${packages[*]} hold no kernel."; return 1; }
-	# Of another architecture this machine has no programs to copy from.
-	if [[ $arch != "$(dpkg --print-architecture)" ]]; then
-		rm -f "$apt"/packages/*.deb
-		(cd "$apt/packages" && apt-get "${options[@]}" download busybox-static libc6 libgcc-s1 libstdc++6 dash) >&2
-		for deb in "$apt"/packages/*.deb; do dpkg -x "$deb" "$folder/base"; done
+	folder=$cache/$version
+	if [[ ! -d $folder ]]; then
+		say "Fetching Linux $version ..."
+		packages=("$image")
+		# From 7.2 on the image is an empty package that needs two others.
+		if [[ -n $(apt-cache "${options[@]}" pkgnames "linux-modules-$version") ]]; then packages=("linux-binary-$version" "linux-modules-$version"); fi
+		rm -rf "$cache/new"
+		unpack "$cache/new/root" "${packages[@]}"
+		[[ -n $(find "$cache/new/root" -name 'vmlinuz*' -print -quit) ]] || { say "The packages ${packages[*]} hold no kernel."; return 1; }
+		# Of another architecture this machine has no programs to copy from.
+		[[ $arch == "$(dpkg --print-architecture)" ]] || unpack "$cache/new/base" busybox-static libc6 libgcc-s1 libstdc++6 dash
+		mv "$cache/new" "$folder"
 	fi
-	printf '%s\n' "$version" >"$folder/complete"
+	# Those that a newer one has replaced go when nobody has asked for them for a month.
+	touch "$folder"
+	find "$cache" -mindepth 1 -maxdepth 1 -name '*-cloud-*' -mtime +30 -exec rm -rf {} +
 	printf '%s\n' "$folder"
+}
+
+# FOLDER PACKAGE...: what these packages hold.
+unpack() {
+	local folder=$1 deb said
+	shift
+	mkdir -p "$folder.packages"
+	said=$(cd "$folder.packages" && apt-get "${options[@]}" download "$@" 2>&1) || { say "Cannot fetch $*: ${said//$'\n'/ }"; exit 3; }
+	mkdir -p "$folder"
+	for deb in "$folder.packages"/*.deb; do dpkg -x "$deb" "$folder"; done
+	rm -rf "$folder.packages"
 }
 
 case ${1:-} in

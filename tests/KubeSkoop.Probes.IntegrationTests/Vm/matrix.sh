@@ -2,10 +2,10 @@
 # Runs the live tests on other kernels, and writes docs/kernels.md from what they said.
 #   matrix.sh all    every kernel, every live test; writes the document
 #   matrix.sh hooks  every kernel, the tests of what differs from kernel to kernel; writes the document
-#   matrix.sh probes  every kernel, starts every probe; writes the document
+#   matrix.sh probes  every kernel, starts and samples every probe; writes the document
 #   matrix.sh record  records fixtures for the parsers on every kernel, into tests/Fixtures
 #   matrix.sh some   the kernel on which most hooks differ from this machine's, and the tests of those
-# Results: artifacts/test-results/kernels/NAME.tsv, lines as the live runner tells them. Exit status 3: this machine cannot, and says why.
+# Results: artifacts/test-results/kernels/NAME.tsv, lines as the live runner tells them, with judge.sh's. Exit status 3: this machine cannot, and says why.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -37,58 +37,83 @@ publish() {
 	local log=$results/publish-$1.log
 	dotnet publish "$root/tests/KubeSkoop.Probes.LiveRunner" -c Release -r "linux-$1" "${@:2}" -o "$runner/$1" -v quiet -nologo >"$log" 2>&1 </dev/null || {
 		cat "$log" >&2
-		cannot "The live runner cannot be built."
+		say "The live runner cannot be built for $1."
+		exit 1
 	}
 }
 
-# NAME LIMIT COMMAND...: runs in the machine with that kernel. "live" in a command is the runner.
+# NAME KERNEL LIMIT COMMAND: runs in a machine with that kernel. "live" in a command is the runner, and "run" too, which tells how it ended.
 in_machine() {
-	local name=$1 limit=$2 folder arguments=() home framework tool
-	shift 2
-	folder=$("$here/kernels.sh" fetch "$name") || return
-	home=$(dirname "$(readlink -f "$(command -v dotnet)")")
-	framework=$(find "$home/shared/Microsoft.NETCore.App" -mindepth 1 -maxdepth 1 -name '10.*' | sort -V | tail -1)
-	for tool in "${tools[@]}"; do ! PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || arguments+=(--program "$tool"); done
-	arguments+=(--add "$runner/x64/.:/live" --add "$home/dotnet:/usr/share/dotnet" --add "$home/host:/usr/share/dotnet" --add "$framework:/usr/share/dotnet/shared/Microsoft.NETCore.App")
-	arguments+=(--libraries-of "$home/dotnet" --libraries-of "$framework/libcoreclr.so" --libraries-of "$framework/libSystem.Native.so")
-	[[ ! -d /usr/lib/x86_64-linux-gnu/xtables ]] || arguments+=(--add /usr/lib/x86_64-linux-gnu/xtables:/usr/lib/x86_64-linux-gnu)
-	"$here/vm.sh" --kernel "$folder" --limit "$limit" --memory 2048 ${out:+--out "$out"} "${arguments[@]}" -- \
-		"export DOTNET_gcHeapHardLimit=30000000 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_ROOT=/usr/share/dotnet KUBESKOOP_EMULATED=1
-live() { /usr/share/dotnet/dotnet /live/KubeSkoop.Probes.LiveRunner.dll \"\$@\"; }
-$*"
+	local name=$1 kernel=$2 limit=$3 arguments=() environment="DOTNET_gcHeapHardLimit=30000000 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1" program home framework tool
+	if [[ $name == *-arm64 ]]; then
+		# The programs that most tests need are not here for that architecture.
+		arguments+=(--arch arm64 --add "$runner/arm64/.:/live")
+		program=/live/KubeSkoop.Probes.LiveRunner
+	else
+		home=$(dirname "$(readlink -f "$(command -v dotnet)")")
+		framework=$(find "$home/shared/Microsoft.NETCore.App" -mindepth 1 -maxdepth 1 -name '10.*' | sort -V | tail -1)
+		for tool in "${tools[@]}"; do ! PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || arguments+=(--program "$tool"); done
+		arguments+=(--add "$runner/x64/.:/live" --add "$home/dotnet:/usr/share/dotnet" --add "$home/host:/usr/share/dotnet" --add "$framework:/usr/share/dotnet/shared/Microsoft.NETCore.App")
+		arguments+=(--libraries-of "$home/dotnet" --libraries-of "$framework/libcoreclr.so" --libraries-of "$framework/libSystem.Native.so")
+		[[ ! -d /usr/lib/x86_64-linux-gnu/xtables ]] || arguments+=(--add /usr/lib/x86_64-linux-gnu/xtables:/usr/lib/x86_64-linux-gnu)
+		environment+=" DOTNET_ROOT=/usr/share/dotnet KUBESKOOP_EMULATED=1"
+		program="/usr/share/dotnet/dotnet /live/KubeSkoop.Probes.LiveRunner.dll"
+	fi
+	"$here/vm.sh" --kernel "$kernel" --limit "$limit" --memory 2048 --kernel-log "$results/$name.dmesg" ${out:+--out "$out"} "${arguments[@]}" -- "export $environment
+live() { $program \"\$@\"; }
+$(declare -f run)
+$4"
 }
 
-# NAME LIMIT COMMAND...: the same, into its results. A machine that dies leaves what it has told.
+# ARGUMENTS...: the runner, and how it ended. A program that dies does not tell.
+run() {
+	live "$@"
+	printf '\n@\tend\t%s\t%s\n' $? "$*"
+}
+
+# NAME LIMIT RUN...: the runner in a machine with that kernel, once for each of these arguments, into its results. A machine that dies leaves what it has told.
 collect() {
-	local name=$1 began=$SECONDS
-	in_machine "$@" >"$results/$name.log" 2>&1 || true
+	local name=$1 limit=$2 began=$SECONDS kernel reason status=0
+	shift 2
+	if [[ $name == *-arm64 ]] && reason=$(need_tools qemu-system-aarch64:qemu-system-arm) && [[ -n $reason ]]; then
+		tell "$name" "$began" printf '@\ttest\tskipped\t0\t(the machine)\tMissing: %s\n' "$reason"
+		return
+	fi
+	kernel=$("$here/kernels.sh" fetch "$name" 2>"$results/$name.log") || status=$?
+	if [[ $status -ne 0 ]]; then
+		tell "$name" "$began" printf '@\ttest\t%s\t0\t(the machine)\t%s\n' "$([[ $status -eq 3 ]] && echo skipped || echo failed)" "$(tail -n 1 "$results/$name.log")"
+		return
+	fi
+	in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
 	# The emulator now and then executes a breakpoint that the kernel has already taken out of its code again, which no processor does.
 	if grep -qa 'Oops: int3' "$results/$name.log"; then
 		mv "$results/$name.log" "$results/$name.died.log"
+		rm -f "$results/$name.dmesg"
 		say "$name: the emulator executed code that was patched meanwhile (int3) after $((SECONDS - began)) s; once more."
-		in_machine "$@" >"$results/$name.log" 2>&1 || true
+		status=0
+		in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
 	fi
-	grep -a '^@' "$results/$name.log" >"$results/$name.tsv" || true
-	if ! grep -q $'^@\tend' "$results/$name.tsv"; then
-		printf '@\ttest\tfailed\t0\t(the machine)\tIt did not come to its end; its last words: %s\n' "$(tail -n 3 "$results/$name.log" | tr '\n\t' '  ' | cut -c1-600)" >>"$results/$name.tsv"
-	fi
+	tell "$name" "$began" "$here/judge.sh" "$status" "$#" "$results/$name.log" "$results/$name.dmesg"
+}
+
+# NAME BEGAN COMMAND...: what the command says are that kernel's results.
+tell() {
+	local name=$1 began=$2
+	"${@:3}" >"$results/$name.tsv"
+	printf '@\ttook\t%d\n' $((SECONDS - began)) >>"$results/$name.tsv"
 	say "$name: $(grep -c $'^@\ttest\tpassed' "$results/$name.tsv" || true) passed, $(grep -c $'^@\ttest\tfailed' "$results/$name.tsv" || true) failed, $(grep -c $'^@\ttest\tskipped' "$results/$name.tsv" || true) skipped ($((SECONDS - began)) s)"
 }
 
-# The programs that most tests need are not there for that architecture: every probe is started.
-collect_arm64() {
-	local name=6.12-arm64 folder
-	if [[ -n $(need_tools qemu-system-aarch64:qemu-system-arm) ]] || ! folder=$("$here/kernels.sh" fetch "$name"); then
-		say "$name: not here."
-		return
-	fi
-	publish arm64 --self-contained
-	"$here/vm.sh" --kernel "$folder" --arch arm64 --limit 900 --memory 2048 --add "$runner/arm64/.:/live" -- \
-		"DOTNET_gcHeapHardLimit=30000000 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 /live/KubeSkoop.Probes.LiveRunner --matrix --only '^\$'" >"$results/$name.log" 2>&1 || true
-	grep -a '^@' "$results/$name.log" >"$results/$name.tsv" || true
+# The machine's own kernel: its live tests are ./test.sh's.
+collect_native() {
+	local began=$SECONDS
+	live() { "$runner/x64/KubeSkoop.Probes.LiveRunner" "$@"; }
+	(set +e && run --matrix native --only '^$') >"$results/native.log" 2>&1
+	tell native "$began" "$here/judge.sh" 0 1 "$results/native.log"
 }
 
 need_machine
+rm -rf "$results"
 mkdir -p "$results"
 publish x64
 case $scope in
@@ -97,7 +122,8 @@ record)
 	trap 'rm -rf "$out"' EXIT
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		rm -rf "${out:?}"/*
-		in_machine "$name" 300 "live --record /out" >"$results/record-$name.log" 2>&1 || {
+		kernel=$("$here/kernels.sh" fetch "$name")
+		in_machine "$name" "$kernel" 300 "live --record /out" >"$results/record-$name.log" 2>&1 || {
 			tail -n 20 "$results/record-$name.log" >&2
 			exit 1
 		}
@@ -108,24 +134,24 @@ record)
 	done
 	;;
 some)
-	collect 6.1 500 "live --matrix --only '$different'"
+	collect 6.1 500 "--matrix 6.1 --only '$different'"
 	;;
 all | hooks | probes)
 	only=
 	[[ $scope != hooks ]] || only=" --only '$different|$elsewhere'"
 	[[ $scope != probes ]] || only=" --only '^\$'"
+	publish arm64 --self-contained
 	for name in 5.10 6.1 6.12 6.18 newest; do
-		case $name in
-		5.10 | 6.1) forced="live --hook kprobe --only 'TcpResetLive|KernelLatencyStagesLive'" ;;
-		6.12) forced="live --hook fentry --only SocketLatencyLive" ;;
-		*) forced=true ;;
+		runs=("--matrix $name$only")
+		[[ $scope == probes ]] || case $name in
+		5.10 | 6.1) runs+=("--hook kprobe --only 'TcpResetLive|KernelLatencyStagesLive'") ;;
+		6.12) runs+=("--hook fentry --only SocketLatencyLive") ;;
 		esac
-		[[ $scope != probes ]] || forced=true
-		collect "$name" 1800 "live --matrix$only; $forced"
+		collect "$name" 1800 "${runs[@]}"
 	done
-	collect_arm64
-	"$runner/x64/KubeSkoop.Probes.LiveRunner" --matrix --only '^$' >"$results/native.tsv"
-	"$here/document.sh" "$results" >"$root/docs/kernels.md"
+	collect 6.12-arm64 900 "--matrix 6.12-arm64 --only '^\$'"
+	collect_native
+	"$here/document.sh" "$results" "$SECONDS" >"$root/docs/kernels.md"
 	;;
 *)
 	say "matrix.sh knows all, hooks, probes, some and record."

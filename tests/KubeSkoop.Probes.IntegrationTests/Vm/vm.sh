@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command as root in a virtual machine of its own with another kernel, under software emulation.
 #   vm.sh --kernel FOLDER [--arch amd64|arm64] [--memory MiB] [--limit SECONDS] [--program FILE]... [--libraries-of FILE]... [--add PATH:FOLDER]... [--qemu ARGUMENTS]
-#         [--append ARGUMENTS] [--out FOLDER] -- COMMAND...
+#         [--append ARGUMENTS] [--out FOLDER] [--kernel-log FILE] -- COMMAND...
 #   --kernel   what kernels.sh made
 #   --program  a program of this machine, copied into the path with the libraries it is linked to
 #   --libraries-of  copies only those a file of this machine is linked to
@@ -9,21 +9,22 @@
 #   --qemu     more arguments of QEMU, for more devices
 #   --append   more arguments of the kernel
 #   --out      a folder that gets what the command left in /out (64 MiB at most)
+#   --kernel-log  a file that gets what the kernel said since the command began; not when the machine died
 # The command's output is this script's, and so is its exit status; 124: it took too long; 125: the machine died.
 # The guest: an initramfs (busybox, the modules that reach a disk), then an ext4 root made without mounting it.
 set -euo pipefail
 
-kernel= arch=amd64 memory=1536 limit=300 qemu= append= out= programs=() linked=() adds=()
+kernel= arch=amd64 memory=1536 limit=300 qemu= append= out= log= programs=() linked=() adds=()
 while [[ $# -gt 0 ]]; do
 	case $1 in
 	--kernel) kernel=$2 ;; --arch) arch=$2 ;; --memory) memory=$2 ;; --limit) limit=$2 ;; --qemu) qemu=$2 ;; --append) append=$2 ;;
-	--out) out=$2 ;; --program) programs+=("$2") ;; --libraries-of) linked+=("$2") ;; --add) adds+=("$2") ;;
+	--out) out=$2 ;; --kernel-log) log=$2 ;; --program) programs+=("$2") ;; --libraries-of) linked+=("$2") ;; --add) adds+=("$2") ;;
 	--) shift; break ;;
-	*) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+	*) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 	esac
 	shift 2
 done
-[[ -n $kernel && $# -gt 0 ]] || { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ -n $kernel && $# -gt 0 ]] || { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,16 +34,20 @@ modules=$(find "$kernel/root" -type d -path '*lib/modules/*' -prune | head -1)
 version=$(basename "$modules")
 image=$(find "$kernel/root" -type f -name 'vmlinuz*' | head -1)
 plain=$kernel/plain
-if [[ ! -e $plain/complete ]]; then
-	rm -rf "$plain"
-	mkdir -p "$plain/lib/modules"
-	cp -r "$modules" "$plain/lib/modules/"
-	(cd "$plain/lib/modules/$version/kernel" && rm -rf drivers/{gpu,infiniband,media,net/ethernet,net/wireless,usb,iio,hid} sound fs/{xfs,btrfs,ocfs2,nfs,nfsd,cifs,smb,ceph,gfs2,f2fs,jfs})
-	find "$plain" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 -P "$(nproc)" xz -d
-	find "$plain" -name '*.ko.zst' -print0 | xargs -0 -r -n 64 -P "$(nproc)" zstd -q -d --rm
-	depmod -b "$plain" "$version"
-	touch "$plain/complete"
+exec 9>"$kernel/lock"
+flock 9
+if [[ ! -e $plain ]]; then
+	fresh=$kernel/plain.new
+	rm -rf "$fresh"
+	mkdir -p "$fresh/lib/modules"
+	cp -r "$modules" "$fresh/lib/modules/"
+	(cd "$fresh/lib/modules/$version/kernel" && rm -rf drivers/{gpu,infiniband,media,net/ethernet,net/wireless,usb,iio,hid} sound fs/{xfs,btrfs,ocfs2,nfs,nfsd,cifs,smb,ceph,gfs2,f2fs,jfs})
+	find "$fresh" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 -P "$(nproc)" xz -d
+	find "$fresh" -name '*.ko.zst' -print0 | xargs -0 -r -n 64 -P "$(nproc)" zstd -q -d --rm
+	depmod -b "$fresh" "$version"
+	mv "$fresh" "$plain"
 fi
+exec 9>&-
 
 # The root.
 root=$work/root
@@ -96,9 +101,11 @@ mount -t bpf bpf /sys/fs/bpf; mount -t cgroup2 cg /sys/fs/cgroup 2>/dev/null
 echo +io >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
 for module in virtio_net ip_vs veth tun loop nf_conntrack nf_tables nft_ct sch_tbf sch_htb; do modprobe \$module 2>/dev/null; done
 ip link set lo up
+dmesg -c >/dev/null
 /bin/sh /command.sh
 code=\$?
-tar c -C /out . >/dev/vdb 2>/dev/null
+dmesg >/kernel.log
+tar c -C / kernel.log out >/dev/vdb 2>/dev/null
 sync
 echo \$code >/dev/$status
 poweroff -f
@@ -144,14 +151,16 @@ esac
 code=0
 # shellcheck disable=SC2086
 timeout -k 5 "$limit" "${machine[@]}" -accel tcg,thread=multi -smp 2 -m "$memory" -display none -no-reboot -nodefaults -serial stdio "${report[@]}" \
-	-kernel "$image" -initrd "$work/first.cpio" -append "console=$console quiet loglevel=1 panic=-1 rdinit=/init mitigations=off $append" \
+	-kernel "$image" -initrd "$work/first.cpio" -append "console=$console quiet loglevel=1 log_buf_len=4M panic=-1 rdinit=/init mitigations=off $append" \
 	-drive "file=$work/root.img,if=none,id=root,format=raw,cache=unsafe" -device virtio-blk-pci,drive=root \
 	-drive "file=$work/out.img,if=none,id=out,format=raw,cache=unsafe" -device virtio-blk-pci,drive=out \
 	-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net -device virtio-rng-pci $qemu </dev/null | tr -d '\r' || code=$?
 [[ $code -eq 0 ]] || { echo "vm.sh: the machine ended with $code (124: after $limit seconds)" >&2; exit "$code"; }
+tar x -C "$work" -f "$work/out.img" 2>/dev/null || true
+[[ -z $log ]] || cp "$work/kernel.log" "$log" || true
 if [[ -n $out ]]; then
 	mkdir -p "$out"
-	tar x -C "$out" -f "$work/out.img" 2>/dev/null || true
+	cp -r "$work/out/." "$out/"
 fi
 result=$(tr -cd 0-9 <"$work/status")
 [[ -n $result ]] || { echo 'vm.sh: the machine gave no exit status' >&2; exit 125; }
