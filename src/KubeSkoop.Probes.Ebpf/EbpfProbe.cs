@@ -87,7 +87,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     protected sealed override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         if (Namespaces is not null) _lease = Programs.Namespaces.Acquire();
-        BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, Programs.Features, Programs.Options,
+        BpfObject loaded = BpfObject.Load(Programs, Descriptor.Name, Hooks,
             [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Namespaces is null ? [("namespaces", 1u)] : Array.Empty<(string, uint)>(), .. Sizes]);
         lock (_programsGate)
         {

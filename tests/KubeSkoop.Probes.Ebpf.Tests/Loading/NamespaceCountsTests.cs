@@ -97,7 +97,7 @@ public sealed class NamespaceCountsTests
     private static BpfObject Load(uint room = 1024)
     {
         var options = new EbpfOptions();
-        return BpfObject.Load("tcpreset", [], KernelFeatures.Of(options), options, ("counts", room));
+        return BpfObject.Load("tcpreset", BpfObject.Image("tcpreset"), [], KernelFeatures.Of(options), options, logger: null, ("counts", room));
     }
 
     private static unsafe void Put(nint map, NamespaceKey key, ulong[] values)
