@@ -97,7 +97,7 @@ public abstract class EbpfProbeOptions : EbpfEventOptions
     }
 
     /// <summary>
-    /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
+    /// Inodes of the only network namespaces to look at; the others cost next to nothing then, and have no rows. Empty: all. Default: all.
     /// </summary>
     public IList<uint> NetworkNamespaces { get; } = [];
 

@@ -127,7 +127,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     protected override void Read(SampleBatch<PacketLossRecord> batch)
     {
         NoteProblems(batch);
-        _counts!.Read(Programs.Namespaces.Current, batch);
+        _counts!.Read(Programs.Namespaces.Current, IsWanted, batch);
         if (_symbols.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
     }
 
@@ -193,8 +193,8 @@ internal sealed class PacketLossCounts : IDisposable
         alive.Acquire();
     }
 
-    /// <summary>Adds a row for each namespace, and one for each reason and part it has lost packets for.</summary>
-    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, SampleBatch<PacketLossRecord> batch)
+    /// <summary>Adds a row for each namespace that is wanted, and one for each reason and part it has lost packets for.</summary>
+    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, Func<uint, bool> isWanted, SampleBatch<PacketLossRecord> batch)
     {
         ReadOnlySpan<OfNamespace> all = _namespaces.For(snapshot);
         if (!ReferenceEquals(snapshot, _snapshot))
@@ -209,8 +209,9 @@ internal sealed class PacketLossCounts : IDisposable
             _map.Read(); // first: what is counted after the look at the kernel's list may be for a namespace that was not in it
             _alive.Read(this, _look);
         }
-        foreach (OfNamespace ns in all) ns.Write(batch);
-        if (_unattributed > 0) batch.Add(SampleSubject.Node).Total = _unattributed;
+        foreach (OfNamespace ns in all)
+            if (isWanted(ns.Namespace.Inode)) ns.Write(batch);
+        if (_lost + _nowhere is var unattributed && unattributed > 0) batch.Add(SampleSubject.Node).Total = unattributed;
     }
 
     private void Look()
