@@ -126,20 +126,26 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         _measured?.Dispose(); // and takes what it has seen until now
         lock (_programsGate)
         {
-            _before += Now();
-            _measured = null;
-            _reading?.Dispose();
-            _reading = null;
-            _ring?.Dispose();
-            _ring = null;
-            Unloading();
-            _settings = null;
-            _filtered.Clear();
-            _object?.Dispose();
-            _object = null;
+            try
+            {
+                _before = (_before + Now()) with { CostProblem = null };
+                _measured = null;
+                _reading?.Dispose();
+                _reading = null;
+                _ring?.Dispose();
+                _ring = null;
+                Unloading();
+            }
+            finally // whatever goes wrong with the rest: a probe that is stopped has no programs
+            {
+                _settings = null;
+                _filtered.Clear();
+                _object?.Dispose();
+                _object = null;
+                _lease?.Dispose();
+                _lease = null;
+            }
         }
-        _lease?.Dispose();
-        _lease = null;
         return ValueTask.CompletedTask;
     }
 
