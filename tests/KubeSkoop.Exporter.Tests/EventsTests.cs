@@ -42,6 +42,27 @@ public sealed class EventsTests
     }
 
     [Fact]
+    public async Task A_client_of_a_quiet_probe_beside_a_busy_one_hears_that_the_exporter_is_there()
+    {
+        var clock = new Microsoft.Extensions.Time.Testing.FakeTimeProvider();
+        var busy = new FakeEvents();
+        await using TestExporter exporter = await TestExporter.StartAsync([busy, new FakeConntrack()], clock);
+        using HttpResponseMessage response = await exporter.Client.GetAsync("/events?probe=fake_conntrack", HttpCompletionOption.ResponseHeadersRead);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        Assert.StartsWith(":", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout), StringComparison.Ordinal);
+        Assert.Equal("", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout));
+        // An event of the other each second: it wakes this client, which must not wait anew each time.
+        Task<string?> heard = reader.ReadLineAsync();
+        for (int second = 0; second < 60 && !heard.IsCompleted; second++)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            busy.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Name = "something else" });
+            await Task.WhenAny(heard, Task.Delay(20));
+        }
+        Assert.Equal(": still here", await heard.WaitAsync(Eventually.DefaultTimeout));
+    }
+
+    [Fact]
     public async Task Trouble_is_in_the_log_though_nobody_watches()
     {
         var probe = new FakeConntrack();
