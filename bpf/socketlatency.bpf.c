@@ -11,6 +11,7 @@
 
 #define MARKS 8
 #define SLOTS 8192		// a power of two
+#define SLOT_CLAIMED 1
 #define MSG_OOB 0x1		// include/linux/socket.h
 #define MSG_PEEK 0x2
 #define MSG_WAITALL 0x100
@@ -50,7 +51,7 @@ struct {
 
 // The oldest mark of unread data of one socket among those that fall here. It is older than what is in the socket's storage.
 struct slot {
-	__u64 owner;	// the socket; 0: free
+	__u64 owner;	// the socket; 0: free; SLOT_CLAIMED: about to be one's
 	struct mark mark;
 	__u32 tick;
 	__u32 turn;	// goes through all numbers in no order that reads could follow
@@ -207,11 +208,12 @@ static __always_inline int on_ready(struct sock *sk)
 		return 0;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	slot = slot_of(sk);
-	if (slot && !slot->owner && (!socket || !socket->unread.count) && !__sync_val_compare_and_swap(&slot->owner, 0, (__u64)sk)) {
+	if (slot && !slot->owner && (!socket || !socket->unread.count) && !__sync_val_compare_and_swap(&slot->owner, 0, SLOT_CLAIMED)) {
 		slot->mark.since = now;
 		slot->mark.end = end;
 		slot->mark.detail = taken;
 		slot->tick = bpf_jiffies64();
+		__sync_lock_test_and_set(&slot->owner, (__u64)sk); // last: a read on another CPU would take the mark of who had it before
 		return 0;
 	}
 	if (slot && slot->owner == (__u64)sk && !is_after(end, slot->mark.end))

@@ -29,7 +29,7 @@ internal sealed class ExporterApp : IAsyncDisposable
     private readonly EventsEndpoint _events;
     private readonly ExporterOptions _options;
 
-    private ExporterApp(WebApplication app, ExporterOptions options)
+    private ExporterApp(WebApplication app, ExporterOptions options, TimeProvider clock)
     {
         _app = app;
         _options = options;
@@ -41,7 +41,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         _metrics = new MetricsEndpoint(Manager, writer, options.MetricNaming());
         _status = new StatusEndpoint(Manager, app.Services.GetRequiredService<HealthCheckService>(), options, node, Problems, Namespaces, app.Services.GetService<NetlinkSockets>(), app.Services.GetService<PodDirectory>(), writer);
         _control = new ControlEndpoint(Manager, options);
-        _events = new EventsEndpoint(Manager, app.Lifetime, TimeProvider.System);
+        _events = new EventsEndpoint(Manager, app.Lifetime, clock);
         app.Run(AnswerAsync);
     }
 
@@ -61,7 +61,7 @@ internal sealed class ExporterApp : IAsyncDisposable
 
     /// <summary>Puts the server together; starts nothing.</summary>
     /// <exception cref="ConfigurationException">A setting is wrong.</exception>
-    internal static ExporterApp Create(IConfiguration configuration, TextWriter errors, Action<IProbesBuilder> probes)
+    internal static ExporterApp Create(IConfiguration configuration, TextWriter errors, Action<IProbesBuilder> probes, TimeProvider? clock = null)
     {
         ExporterOptions options = Options(configuration);
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = "KubeSkoop.Exporter" });
@@ -85,7 +85,7 @@ internal sealed class ExporterApp : IAsyncDisposable
         builder.Services.AddHealthChecks().AddKubeSkoopProbes();
         builder.Services.AddHostedService<Events.TroubleLog>();
         if (options.OtlpEndpoint() is { } receiver) AddOtlp(builder.Services, receiver, options);
-        return new ExporterApp(builder.Build(), options);
+        return new ExporterApp(builder.Build(), options, clock ?? TimeProvider.System);
     }
 
     /// <summary>Starts the probes and listens.</summary>

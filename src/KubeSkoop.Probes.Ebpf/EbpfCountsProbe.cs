@@ -36,7 +36,7 @@ public abstract class EbpfCountsProbe<TRecord, TEvent, TOptions> : EbpfProbe<TRe
         IReadOnlyList<NetworkNamespace> snapshot = Programs.Namespaces.Current;
         _counts!.Read(snapshot);
         for (int i = 0; i < snapshot.Count; i++) // an enumerator would be an object per sample
-            if (_counts.TryGet(snapshot[i], out ReadOnlySpan<ulong> counts)) Write(ref batch.Add(snapshot[i].Subject), counts);
+            if (IsWanted(snapshot[i].Inode) && _counts.TryGet(snapshot[i], out ReadOnlySpan<ulong> counts)) Write(ref batch.Add(snapshot[i].Subject), counts);
         if (_counts.Unattributed.ContainsAnyExcept(0ul)) Write(ref batch.Add(SampleSubject.Node), _counts.Unattributed);
     }
 }

@@ -13,6 +13,6 @@ internal static class EbpfOptionDescriptions
     internal static IReadOnlyList<OptionDescriptor> OfProbe { get; } =
     [
         .. OfEvents,
-        new(nameof(EbpfProbeOptions.NetworkNamespaces), "list of numbers", "", "Inodes of the only network namespaces to look at."),
+        new(nameof(EbpfProbeOptions.NetworkNamespaces), "list of numbers", "", "Inodes of the only network namespaces to look at. The others have no rows."),
     ];
 }

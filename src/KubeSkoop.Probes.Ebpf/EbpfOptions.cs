@@ -12,7 +12,10 @@ public sealed class EbpfOptions : ProbeOptions
     /// </summary>
     public string? LibraryPath { get; set; }
 
-    /// <summary>A file with the BTF of this kernel, for kernels that publish none. Hooks by BTF still need the kernel's own.</summary>
+    /// <summary>
+    /// A file with the BTF of this kernel, for kernels that publish none. It says where fields lie, so it serves probes whose hooks need no more: virtcmdlatency (kprobe) and flow
+    /// (cgroup), and what tcp, udp, ip, icmp, tcpext and tcpsummary read through programs. Hooks by <c>tp_btf</c> and <c>fentry</c>, which the others have, need the kernel's own.
+    /// </summary>
     public string? BtfPath { get; set; }
 
     /// <summary>The only kind of hook to use (<c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>); for trying out. Default: the best there is.</summary>
@@ -94,7 +97,7 @@ public abstract class EbpfProbeOptions : EbpfEventOptions
     }
 
     /// <summary>
-    /// Inodes of the only network namespaces to look at; the others cost next to nothing then. Empty: all. Default: all.
+    /// Inodes of the only network namespaces to look at; the others cost next to nothing then, and have no rows. Empty: all. Default: all.
     /// </summary>
     public IList<uint> NetworkNamespaces { get; } = [];
 

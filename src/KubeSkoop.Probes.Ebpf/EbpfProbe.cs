@@ -22,6 +22,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private readonly Lock _programsGate = new();
     private readonly RingSink _sink;
     private readonly HashSet<uint> _filtered = [];
+    private HashSet<uint>? _wanted; // replaced, never changed: samples look into it without a lock
     private BpfObject? _object;
     private ProbeSettings* _settings;
     private int _tally;
@@ -57,6 +58,9 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <summary>The network namespaces to look at, none for all; <see langword="null"/> for a probe that does not tell them apart.</summary>
     private IList<uint>? Namespaces => (Options as EbpfProbeOptions)?.NetworkNamespaces;
 
+    /// <summary>Whether a namespace is one of those to look at. Others are not counted for: a number there, 0 or the last one, would say that nothing happens in them.</summary>
+    private protected bool IsWanted(uint inode) => Volatile.Read(ref _wanted) is not { Count: > 0 } wanted || wanted.Contains(inode);
+
     /// <summary>What the programs need to see, and the ways to it.</summary>
     private protected abstract IReadOnlyList<Hook> Hooks { get; }
 
@@ -72,8 +76,18 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         lock (_programsGate)
         {
             if (_object is not null && NeedsRestart(mine)) throw new InvalidOperationException($"Stop the probe '{Descriptor.Name}' before changing which programs it runs.");
+            TOptions before = Options;
             Options = mine;
-            Apply();
+            try
+            {
+                Apply();
+            }
+            catch
+            {
+                Options = before; // all of them or none
+                Apply();
+                throw;
+            }
         }
     }
 
@@ -87,7 +101,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     protected sealed override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         if (Namespaces is not null) _lease = Programs.Namespaces.Acquire();
-        BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, Programs.Features, Programs.Options,
+        BpfObject loaded = BpfObject.Load(Programs, Descriptor.Name, Hooks,
             [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Namespaces is null ? [("namespaces", 1u)] : Array.Empty<(string, uint)>(), .. Sizes]);
         lock (_programsGate)
         {
@@ -112,20 +126,26 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         _measured?.Dispose(); // and takes what it has seen until now
         lock (_programsGate)
         {
-            _before += Now();
-            _measured = null;
-            _reading?.Dispose();
-            _reading = null;
-            _ring?.Dispose();
-            _ring = null;
-            Unloading();
-            _settings = null;
-            _filtered.Clear();
-            _object?.Dispose();
-            _object = null;
+            try
+            {
+                _before = (_before + Now()) with { CostProblem = null };
+                _measured = null;
+                _reading?.Dispose();
+                _reading = null;
+                _ring?.Dispose();
+                _ring = null;
+                Unloading();
+            }
+            finally // whatever goes wrong with the rest: a probe that is stopped has no programs
+            {
+                _settings = null;
+                _filtered.Clear();
+                _object?.Dispose();
+                _object = null;
+                _lease?.Dispose();
+                _lease = null;
+            }
         }
-        _lease?.Dispose();
-        _lease = null;
         return ValueTask.CompletedTask;
     }
 
@@ -177,13 +197,17 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private KernelProgramStatistics Now()
     {
         if (_object is not { } loaded) return default;
-        (long runs, long time) = _measured?.Estimate ?? default;
+        (long Runs, long Nanoseconds)? cost = _measured?.Estimate;
         ProbeTally tally = default;
         PerCpuElement.Read(_tally, MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
-        return new KernelProgramStatistics(runs, TimeSpan.FromTicks(time / TimeSpan.NanosecondsPerTick), (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)loaded.Cost().Missed);
+        return new KernelProgramStatistics(cost?.Runs, cost is { } known ? TimeSpan.FromTicks(known.Nanoseconds / TimeSpan.NanosecondsPerTick) : null, (long)tally.Suppressed, (long)tally.Lost, (long)tally.Uncounted, (long)loaded.Cost().Missed)
+        {
+            CostProblem = Programs.Options.MeasureOverhead ? Programs.Overhead.Problem : OverheadMeter.Off,
+        };
     }
 
-    // Every value is one word, so a program sees the old or the new one. The filter closes after its namespaces are in, and opens before they go.
+    // Every value is one word, so a program sees the old or the new one. The filter closes after its namespaces are in, and opens before they go; those that leave a closed one
+    // make room for those that come.
     private void Apply()
     {
         if (_settings is null) return;
@@ -199,8 +223,10 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     {
         if (Namespaces is not { } wanted) return;
         int namespaces = Libbpf.MapDescriptor(_object!.Map("namespaces"));
-        if (wanted.Count == 0) _settings->Filter = 0;
-        foreach (uint inode in wanted)
+        HashSet<uint> those = [.. wanted];
+        if (those.Count == 0) _settings->Filter = 0;
+        _filtered.RemoveWhere(inode => !those.Contains(inode) && Libbpf.Delete(namespaces, &inode) == 0);
+        foreach (uint inode in those)
         {
             uint key = inode;
             byte value = 1;
@@ -208,8 +234,8 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
                 throw new IOException($"The namespaces to look at cannot be told to the kernel: {Errors.Name(-error)}");
             _filtered.Add(inode);
         }
-        if (wanted.Count > 0) _settings->Filter = 1;
-        _filtered.RemoveWhere(inode => !wanted.Contains(inode) && Libbpf.Delete(namespaces, &inode) == 0);
+        if (those.Count > 0) _settings->Filter = 1;
+        Volatile.Write(ref _wanted, those);
     }
 
     private void Take(ReadOnlySpan<byte> record)

@@ -4,6 +4,8 @@ using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Ebpf.Ring;
 using KubeSkoop.Probes.Procfs;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
 namespace KubeSkoop.Probes.Ebpf;
@@ -17,13 +19,15 @@ public sealed class EbpfPrograms
     private long _lastLook;
 
     /// <summary>Loads nothing before a probe asks for it.</summary>
-    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null, IPodResolver? pods = null)
+    public EbpfPrograms(INetworkNamespaceSource namespaces, IOptions<EbpfOptions>? options = null, IOptions<ProbesOptions>? sdk = null, IPodResolver? pods = null, ILogger<EbpfPrograms>? logger = null)
     {
         ArgumentNullException.ThrowIfNull(namespaces);
         Namespaces = namespaces;
         Pods = pods ?? NoPodResolver.Instance;
         Options = options?.Value ?? new EbpfOptions();
         Node = sdk?.Value.ResolvedNodeName;
+        Logger = logger ?? (ILogger)NullLogger.Instance;
+        Overhead = new OverheadMeter { Logger = Logger };
         Alive = new AliveNamespaces(this);
     }
 
@@ -41,7 +45,15 @@ public sealed class EbpfPrograms
 
     internal AliveNamespaces Alive { get; }
 
-    internal KernelFeatures Features => KernelFeatures.Of(Options);
+    /// <summary>What this kernel can do; found out when it is first asked for.</summary>
+    internal KernelFeatures Features
+    {
+        get => field ?? KernelFeatures.Of(Options);
+        init;
+    }
+
+    /// <summary>Who keeps what libbpf says.</summary>
+    internal ILogger Logger { get; }
 
     /// <summary>The namespace with this inode number. One that was just born is looked for, at most ten times a second.</summary>
     internal NetworkNamespace? Find(uint inode) => Find(inode, long.MaxValue, out _);
@@ -119,7 +131,7 @@ public sealed class EbpfPrograms
     }
 
     /// <summary>What measures the cost of programs.</summary>
-    internal OverheadMeter Overhead { get; init; } = new();
+    internal OverheadMeter Overhead { get; init; }
 
     /// <summary>Starts a probe with sources of its own.</summary>
     internal static async Task<TProbe> StartAsync<TProbe>(EbpfOptions? options, Func<EbpfPrograms, TProbe> make, CancellationToken cancellationToken)

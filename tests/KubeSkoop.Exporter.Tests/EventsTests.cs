@@ -42,6 +42,27 @@ public sealed class EventsTests
     }
 
     [Fact]
+    public async Task A_client_of_a_quiet_probe_beside_a_busy_one_hears_that_the_exporter_is_there()
+    {
+        var clock = new Microsoft.Extensions.Time.Testing.FakeTimeProvider();
+        var busy = new FakeEvents();
+        await using TestExporter exporter = await TestExporter.StartAsync([busy, new FakeConntrack()], clock);
+        using HttpResponseMessage response = await exporter.Client.GetAsync("/events?probe=fake_conntrack", HttpCompletionOption.ResponseHeadersRead);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        Assert.StartsWith(":", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout), StringComparison.Ordinal);
+        Assert.Equal("", await reader.ReadLineAsync().WaitAsync(Eventually.DefaultTimeout));
+        // An event of the other each second: it wakes this client, which must not wait anew each time.
+        Task<string?> heard = reader.ReadLineAsync();
+        for (int second = 0; second < 60 && !heard.IsCompleted; second++)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            busy.Send(new FakeEvent { Probe = "fake_events", Timestamp = DateTimeOffset.UnixEpoch, Name = "something else" });
+            await Task.WhenAny(heard, Task.Delay(20));
+        }
+        Assert.Equal(": still here", await heard.WaitAsync(Eventually.DefaultTimeout));
+    }
+
+    [Fact]
     public async Task Trouble_is_in_the_log_though_nobody_watches()
     {
         var probe = new FakeConntrack();
@@ -208,7 +229,7 @@ public sealed class EventsTests
             string[] lines = output.ToString().Split('\n');
             Assert.Matches("^Probe +State +Way +Series +Samples +ms each +CPU here +Kernel runs +ns each +CPU in kernel +Events +Not sent", lines[0]);
             row = System.Text.RegularExpressions.Regex.Split(lines.Single(static l => l.StartsWith("tcpreset", StringComparison.Ordinal)), "  +");
-            return row[7] != "0";
+            return row[7] is not ("0" or "-");
         }, "runs in the kernel to be measured", TimeSpan.FromSeconds(20));
         Assert.Equal(("Running", "tp_btf"), (row[1], row[2]));
         Assert.InRange(double.Parse(row[8], System.Globalization.CultureInfo.InvariantCulture), 10, 1_000_000);
@@ -239,28 +260,14 @@ public sealed class EventsTests
         Assert.Equal(ExitCodes.Usage, code);
         Assert.Contains("BtfPath is /nonexistent/vmlinux; there is no such file", said, StringComparison.Ordinal);
 
-        using Process serving = Process.Start(new ProcessStartInfo("setpriv", [.. powerless, "serve", "--port", "0", "--enable", "tcpreset,sock,biolatency"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
-        try
+        await using var exporter = new OtherExporter("setpriv", powerless, ["--enable", "tcpreset,sock,biolatency"]);
+        await exporter.StartAsync();
+        Dictionary<string, JsonElement> probes = await exporter.ProbesAsync();
+        Assert.Equal("Running", probes["sock"].GetProperty("state").GetString());
+        foreach (string name in (string[])["tcpreset", "biolatency"])
         {
-            string? line;
-            do line = await serving.StandardError.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(30));
-            while (line is not null && !line.StartsWith("Listening on ", StringComparison.Ordinal));
-            Assert.NotNull(line);
-            using var client = new HttpClient();
-            using var status = JsonDocument.Parse(await client.GetStringAsync(new Uri(line.Split(' ')[2].Replace("/metrics.", "/status", StringComparison.Ordinal))));
-            Dictionary<string, (string? State, string? Reason)> probes = status.RootElement.GetProperty("probes").EnumerateArray().ToDictionary(static p => p.GetProperty("name").GetString()!,
-                static p => (p.GetProperty("state").GetString(), p.GetProperty("reason").GetString()));
-            Assert.Equal("Running", probes["sock"].State);
-            foreach (string name in (string[])["tcpreset", "biolatency"])
-            {
-                Assert.Equal("Unavailable", probes[name].State);
-                Assert.Contains("CAP_BPF and CAP_PERFMON", probes[name].Reason, StringComparison.Ordinal);
-            }
-        }
-        finally
-        {
-            serving.Kill(entireProcessTree: true);
-            await serving.WaitForExitAsync();
+            Assert.Equal("Unavailable", probes[name].GetProperty("state").GetString());
+            Assert.Contains("CAP_BPF and CAP_PERFMON", probes[name].GetProperty("reason").GetString(), StringComparison.Ordinal);
         }
 
         static async Task<(int Code, string Said)> RunAsync(string program, string[] arguments)
@@ -270,6 +277,61 @@ public sealed class EventsTests
             await process.WaitForExitAsync();
             return (process.ExitCode, said);
         }
+    }
+
+    [LiveFact(Needs.Bpf, "setpriv")]
+    public async Task Without_CAP_SYS_ADMIN_BPF_probes_run_and_their_cost_is_absent_with_the_reason()
+    {
+        await using var exporter = new OtherExporter("setpriv", ["--bounding-set", "-all,+bpf,+perfmon,+sys_ptrace,+dac_override,+dac_read_search", "--inh-caps", "-all", "dotnet", typeof(ExporterCli).Assembly.Location],
+            ["--enable", "tcpreset,sock"]);
+        await exporter.StartAsync();
+        JsonElement probe = default;
+        await Eventually.TrueAsync(async () =>
+        {
+            probe = (await exporter.ProbesAsync())["tcpreset"];
+            return probe.GetProperty("kernel_cost_problem").ValueKind == JsonValueKind.String;
+        }, "the kernel to be asked for the first time", TimeSpan.FromSeconds(30));
+        Assert.Equal("Running", probe.GetProperty("state").GetString());
+        Assert.False(probe.TryGetProperty("kernel_runs", out _) || probe.TryGetProperty("kernel_seconds", out _));
+        using var output = new StringWriter();
+        Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["list", "--live", "--url", exporter.Address.ToString()], new CliHost { Output = output, Errors = TextWriter.Null }));
+        string[] lines = output.ToString().Split('\n');
+        string[] row = System.Text.RegularExpressions.Regex.Split(lines.Single(static l => l.StartsWith("tcpreset", StringComparison.Ordinal)), "  +");
+        Assert.Equal(["-", "-", "-"], row[7..10]);
+        Assert.Single(lines, static l => l.StartsWith("The cost in the kernel is not known: EPERM: ", StringComparison.Ordinal) && l.Contains("CAP_SYS_ADMIN", StringComparison.Ordinal));
+        await Eventually.TrueAsync(() => exporter.Said.Contains("What BPF programs cost in the kernel is not known. EPERM", StringComparison.Ordinal), "the log to say so");
+    }
+
+    [LiveFact(Needs.Bpf, "unshare", "mount")]
+    public async Task Where_the_kernel_publishes_no_type_information_its_probes_say_what_would_help_and_the_others_run()
+    {
+        string copy = Path.GetTempFileName();
+        try
+        {
+            await File.WriteAllBytesAsync(copy, await File.ReadAllBytesAsync("/sys/kernel/btf/vmlinux"));
+            string[] hidden = ["--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec dotnet \"$0\" \"$@\"", typeof(ExporterCli).Assembly.Location];
+            await using (var exporter = new OtherExporter("unshare", hidden, ["--enable", "tcpreset,virtcmdlatency,sock"]))
+            {
+                await exporter.StartAsync();
+                Dictionary<string, JsonElement> probes = await exporter.ProbesAsync();
+                Assert.Equal(("Unavailable", "Unavailable", "Running"), (State(probes["tcpreset"]), State(probes["virtcmdlatency"]), State(probes["sock"])));
+                Assert.Contains("Use a kernel with BTF. For this probe a file (BtfPath) does not do", probes["tcpreset"].GetProperty("reason").GetString(), StringComparison.Ordinal);
+                Assert.Contains("set KubeSkoop:Probes:Ebpf:BtfPath", probes["virtcmdlatency"].GetProperty("reason").GetString(), StringComparison.Ordinal);
+            }
+            await using (var exporter = new OtherExporter("unshare", hidden, ["--enable", "tcpreset,flow,sock", "--set", $"KubeSkoop:Probes:Ebpf:BtfPath={copy}"]))
+            {
+                await exporter.StartAsync();
+                Dictionary<string, JsonElement> probes = await exporter.ProbesAsync();
+                Assert.Equal(("Unavailable", "Running", "Running"), (State(probes["tcpreset"]), State(probes["flow"]), State(probes["sock"])));
+                Assert.Contains("the kernel publishes no type information of its own (/sys/kernel/btf/vmlinux), which this way needs", probes["tcpreset"].GetProperty("reason").GetString(), StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            File.Delete(copy);
+        }
+
+        static string? State(JsonElement probe) => probe.GetProperty("state").GetString();
     }
 
     [LiveFact(Needs.NetNs | Needs.Bpf, "bpftool")]

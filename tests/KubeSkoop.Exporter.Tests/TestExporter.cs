@@ -22,7 +22,9 @@ internal sealed class TestExporter : IAsyncDisposable
 
     internal IProbeManager Manager => _app.Manager;
 
-    internal static async Task<TestExporter> StartAsync(IProbe[] probes, params (string Key, string Value)[] settings)
+    internal static Task<TestExporter> StartAsync(IProbe[] probes, params (string Key, string Value)[] settings) => StartAsync(probes, clock: null, settings);
+
+    internal static async Task<TestExporter> StartAsync(IProbe[] probes, TimeProvider? clock, params (string Key, string Value)[] settings)
     {
         IConfigurationRoot configuration = new ConfigurationBuilder()
             .AddInMemoryCollection([
@@ -33,7 +35,7 @@ internal sealed class TestExporter : IAsyncDisposable
             .AddInMemoryCollection(settings.Select(static s => new KeyValuePair<string, string?>(s.Key, s.Value)))
             .Build();
         var errors = new StringWriter();
-        ExporterApp app = ExporterApp.Create(configuration, TextWriter.Synchronized(errors), Make.Probes(probes));
+        ExporterApp app = ExporterApp.Create(configuration, TextWriter.Synchronized(errors), Make.Probes(probes), clock);
         try
         {
             await app.StartAsync(CancellationToken.None);

@@ -17,6 +17,12 @@ public enum Capability
 
     /// <summary>CAP_SYS_ADMIN.</summary>
     SysAdmin = 21,
+
+    /// <summary>CAP_PERFMON.</summary>
+    Perfmon = 38,
+
+    /// <summary>CAP_BPF.</summary>
+    Bpf = 39,
 }
 
 /// <summary>Runs something with fewer rights than the test has.</summary>
@@ -58,8 +64,8 @@ public static partial class Capabilities
         if (SystemCall(CapGetNumber, header, sets) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), "capget failed");
         foreach (Capability capability in capabilities)
         {
-            uint keep = ~(1u << (int)capability);
-            for (int i = 0; i < 3; i++) sets[i] &= keep;
+            (int half, int bit) = Math.DivRem((int)capability, 32);
+            for (int i = 0; i < 3; i++) sets[3 * half + i] &= ~(1u << bit);
         }
         if (SystemCall(CapSetNumber, header, sets) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), "capset failed");
     }

@@ -13,6 +13,6 @@ internal static class BenchObject
         byte[] image = new byte[resource.Length];
         resource.ReadExactly(image);
         var options = new EbpfOptions();
-        return BpfObject.Load(name, image, [new Hook(name, new HookVariant("tp_btf", programs, static _ => null))], KernelFeatures.Of(options), options);
+        return BpfObject.Load(name, image, [new Hook(name, new HookVariant("tp_btf", programs, static _ => null))], KernelFeatures.Of(options), options, logger: null);
     }
 }

@@ -38,7 +38,7 @@ struct {
 // Takes a token, or counts that there was none.
 static __always_inline bool ks_take(__u64 now)
 {
-	__u64 interval = settings.event_interval_ns, burst = settings.event_burst_ns;
+	__u64 interval = settings.event_interval_ns, burst = settings.event_burst_ns, most = now + burst + interval;
 	__u32 zero = 0;
 	__u64 *paid;
 
@@ -47,6 +47,8 @@ static __always_inline bool ks_take(__u64 now)
 	paid = bpf_map_lookup_elem(&limit, &zero);
 	if (!paid)
 		return false;
+	if (*paid > most) // under other settings, which do not bind those that are in force
+		*paid = most;
 	if (*paid > now + burst) {
 		ks_count(suppressed);
 		return false;

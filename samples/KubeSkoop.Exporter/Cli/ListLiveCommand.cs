@@ -61,6 +61,9 @@ internal static class ListLiveCommand
             // A sentence in a column would push the numbers out of sight.
             foreach (JsonElement probe in probes.EnumerateArray())
                 if (Reason(probe) is { } reason) host.Output.WriteLine(SafeText.Clean(reason));
+            // The same for all of them: once.
+            foreach (string? problem in probes.EnumerateArray().Select(static probe => Text(probe, "kernel_cost_problem")).Where(static p => p is not null).Distinct())
+                host.Output.WriteLine(SafeText.Clean($"The cost in the kernel is not known: {problem}"));
             return ExitCodes.Ok;
         }
     }

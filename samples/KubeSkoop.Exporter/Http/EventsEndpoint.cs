@@ -49,21 +49,21 @@ internal sealed class EventsEndpoint(IProbeManager manager, IHostApplicationLife
         using EventSubscription<ProbeEvent> events = manager.Events.Subscribe<ProbeEvent>(new EventSubscriptionOptions { Capacity = 4096 });
         using var json = new EventJson();
         long told = 0;
+        long written = clock.GetTimestamp();
         await response.WriteAsync(": events of probes that run\n\n", cancellationToken);
         await response.BodyWriter.FlushAsync(cancellationToken);
         while (true)
         {
             using (var beat = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
             {
-                // A connection that is gone is noticed by writing to it.
-                using ITimer timer = clock.CreateTimer(static state => ((CancellationTokenSource)state!).Cancel(), beat, Heartbeat, Timeout.InfiniteTimeSpan);
+                TimeSpan left = Heartbeat - clock.GetElapsedTime(written);
+                using ITimer timer = clock.CreateTimer(static state => ((CancellationTokenSource)state!).Cancel(), beat, left > TimeSpan.Zero ? left : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
                 try
                 {
                     if (!await events.Reader.WaitToReadAsync(beat.Token)) return;
                 }
                 catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
                 {
-                    await response.WriteAsync(": still here\n\n", cancellationToken);
                 }
             }
             while (events.Reader.TryRead(out ProbeEvent? e))
@@ -72,6 +72,13 @@ internal sealed class EventsEndpoint(IProbeManager manager, IHostApplicationLife
                 await response.WriteAsync($"event: {e.Probe}\ndata: ", cancellationToken);
                 await response.BodyWriter.WriteAsync(json.Write(e), cancellationToken);
                 await response.BodyWriter.WriteAsync(End, cancellationToken);
+                written = clock.GetTimestamp();
+            }
+            // A connection that is gone is noticed by writing to it; events that this client did not ask for write nothing.
+            if (clock.GetElapsedTime(written) >= Heartbeat)
+            {
+                await response.WriteAsync(": still here\n\n", cancellationToken);
+                written = clock.GetTimestamp();
             }
             if (events.Dropped is var dropped && dropped > told)
             {

@@ -123,8 +123,9 @@ internal sealed class StatusEndpoint(IProbeManager manager, HealthCheckService h
         if (probe is IKernelProgramProbe programs)
         {
             KernelProgramStatistics kernel = programs.ReadKernelStatistics();
-            json.WriteNumber("kernel_runs", kernel.Runs);
-            json.WriteNumber("kernel_seconds", kernel.RunTime.TotalSeconds);
+            if (kernel.Runs is { } runs) json.WriteNumber("kernel_runs", runs);
+            if (kernel.RunTime is { } time) json.WriteNumber("kernel_seconds", time.TotalSeconds);
+            json.WriteString("kernel_cost_problem", kernel.CostProblem);
             json.WriteNumber("events_suppressed", kernel.EventsSuppressed);
             json.WriteNumber("events_lost", kernel.EventsLost);
             json.WriteNumber("uncounted", kernel.Uncounted);

@@ -1,6 +1,8 @@
+using System.Buffers;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
+using Microsoft.Extensions.Logging;
 
 namespace KubeSkoop.Probes.Ebpf.Interop;
 
@@ -9,40 +11,60 @@ internal static unsafe partial class Libbpf
 {
     internal const uint StatsRunTime = 0; // enum bpf_stats_type, include/uapi/linux/bpf.h
 
-    /// <summary>What libbpf says while the calling thread loads; libbpf calls back on the same thread.</summary>
+    private const int Debug = 2; // enum libbpf_print_level, tools/lib/bpf/libbpf.h; before it warnings (0) and information (1)
+
+    /// <summary>What libbpf says while the calling thread works with it; libbpf calls back on the same thread.</summary>
     [ThreadStatic]
-    private static StringBuilder? _said;
+    private static List<(int Level, string Text)>? _said;
+
+    [ThreadStatic]
+    private static int _mostLevel;
 
     private static int _listening;
 
     /// <summary>Collects libbpf's words of this thread until <see cref="StopListening"/>.</summary>
-    internal static void Listen()
+    internal static void Listen(ILogger logger)
     {
-        _said = new StringBuilder();
+        _said = [];
+        _mostLevel = logger.IsEnabled(LogLevel.Trace) ? Debug : Debug - 1;
         if (Interlocked.Exchange(ref _listening, 1) == 0) SetPrint(&OnPrint);
     }
 
-    /// <summary>What libbpf has said since <see cref="Listen"/>.</summary>
-    internal static string StopListening()
+    /// <summary>What libbpf has said since <see cref="Listen"/>, for whoever has to explain a failure. The logger has had it too.</summary>
+    /// <param name="logger">Who keeps it; what libbpf calls debugging is its trace.</param>
+    /// <param name="probe">Whose object it is about.</param>
+    /// <param name="failed">Whether it ends in an exception, which has the cause: warnings are no more than details then, at every new try.</param>
+    internal static string StopListening(ILogger logger, string probe, bool failed)
     {
-        string said = _said?.ToString() ?? string.Empty;
+        if (_said is not { Count: > 0 } said)
+        {
+            _said = null;
+            return string.Empty;
+        }
         _said = null;
-        return said;
+        var text = new StringBuilder();
+        foreach ((int level, string words) in said)
+        {
+            if (level < Debug) text.Append(words);
+            LogLevel at = level switch { 0 when !failed => LogLevel.Warning, < Debug => LogLevel.Debug, _ => LogLevel.Trace };
+            if (logger.IsEnabled(at) && Loading.Verifier.Shorten(words) is { Length: > 0 } line) Log.LibbpfSays(logger, at, probe, line);
+        }
+        return text.ToString();
     }
 
     // int (enum libbpf_print_level, const char *, va_list): the last is a pointer, or passed like one, on x86-64 and arm64 alike.
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static int OnPrint(int level, byte* format, nint arguments)
     {
-        const int Debug = 2;
-        const int MostCharacters = 1 << 20;
-        if (level >= Debug || _said is not { Length: < MostCharacters } said) return 0;
-        byte[] buffer = new byte[64 * 1024];
+        const int MostWords = 1000; // an object that loads has some hundred, with all that is for debugging
+        if (level > _mostLevel || _said is not { Count: < MostWords } said) return 0;
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(64 * 1024);
         fixed (byte* p = buffer)
         {
             int length = VSNPrintF(p, (nuint)buffer.Length, format, arguments);
-            if (length > 0) said.Append(Encoding.UTF8.GetString(buffer, 0, Math.Min(length, buffer.Length - 1)));
+            if (length > 0) said.Add((level, Encoding.UTF8.GetString(buffer, 0, Math.Min(length, buffer.Length - 1))));
         }
+        ArrayPool<byte>.Shared.Return(buffer);
         return 0;
     }
 

@@ -11,28 +11,32 @@ internal sealed unsafe class KernelFeatures
     private const int AttachRawTracepoint = 23;
     private const int AttachFunctionEntry = 24;
     private const int LoadAttributesSize = 128;
+    private const string LockdownPath = "/sys/kernel/security/lockdown";
     private const string KprobeSource = "/sys/bus/event_source/devices/kprobe/type";
 
     private static readonly (int Bit, string Name)[] Capabilities = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
     private static readonly Lock Gate = new();
     private static KernelFeatures? _current;
 
-    private KernelFeatures(string? btfPath)
+    private KernelFeatures(string? btfPath, string kernelBtf, string lockdown)
     {
         Release = Read("/proc/sys/kernel/osrelease") ?? "unknown";
-        Lockdown = LockdownOf(Read("/sys/kernel/security/lockdown"));
+        Lockdown = LockdownOf(Read(lockdown));
         MissingCapabilities = Missing(File.Exists("/proc/thread-self/status") ? File.ReadLines("/proc/thread-self/status") : []);
         try
         {
-            Btf = Btf.OfKernel(btfPath ?? Btf.KernelPath);
-            BtfProblem = Btf is null ? $"the kernel publishes no type information ({Btf.KernelPath}); it was built without CONFIG_DEBUG_INFO_BTF" : null;
+            Btf = Btf.OfKernel(btfPath ?? kernelBtf);
+            BtfProblem = Btf is null ? $"the kernel publishes no type information ({btfPath ?? kernelBtf}); it was built without CONFIG_DEBUG_INFO_BTF" : null;
         }
         catch (BtfException e)
         {
             BtfProblem = e.Message;
         }
-        TracepointRefusal = BtfProblem ?? TryLoad(AttachRawTracepoint, Btf!.TracepointId("sched_switch"));
-        FunctionRefusal = BtfProblem ?? TryLoad(AttachFunctionEntry, Btf!.FunctionId("tcp_connect"));
+        // What such a hook is on, the kernel looks up in type information of its own, by a number in it. A file says where fields lie, no more.
+        string? ownProblem = BtfProblem ?? (File.Exists(kernelBtf) ? null
+            : $"the kernel publishes no type information of its own ({kernelBtf}), which this way needs; the file of {EbpfOptions.SectionName}:{nameof(EbpfOptions.BtfPath)} cannot stand for it");
+        TracepointRefusal = ownProblem ?? TryLoad(AttachRawTracepoint, Btf!.TracepointId("sched_switch"));
+        FunctionRefusal = ownProblem ?? TryLoad(AttachFunctionEntry, Btf!.FunctionId("tcp_connect"));
         KprobeRefusal = File.Exists(KprobeSource) ? null : "this kernel has no kprobes (CONFIG_KPROBES)";
     }
 
@@ -69,20 +73,26 @@ internal sealed unsafe class KernelFeatures
     /// <summary>Found out once; the kernel does not change under a process.</summary>
     internal static KernelFeatures Of(EbpfOptions options)
     {
-        lock (Gate) return _current ??= new KernelFeatures(options.BtfPath);
+        lock (Gate) return _current ??= Probe(options.BtfPath);
     }
 
     /// <summary>Finds out anew.</summary>
-    internal static KernelFeatures Probe(string? btfPath = null) => new(btfPath);
+    /// <param name="btfPath">Type information from a file, as in the settings.</param>
+    /// <param name="kernelBtf">Where the kernel publishes its own.</param>
+    /// <param name="lockdown">Where it says whether it is locked down.</param>
+    internal static KernelFeatures Probe(string? btfPath = null, string kernelBtf = Btf.KernelPath, string lockdown = LockdownPath) => new(btfPath, kernelBtf, lockdown);
 
     /// <summary>Says plainly what no probe could do without.</summary>
+    /// <param name="probe">Who asks.</param>
+    /// <param name="fileWillDo">Whether type information from a file would do: no hook it needs is one by the kernel's own.</param>
     /// <exception cref="ProbeUnavailableException">Rights or type information are missing.</exception>
-    internal void Require(string probe)
+    internal void Require(string probe, bool fileWillDo)
     {
         if (MissingCapabilities.Length > 0)
             throw new ProbeUnavailableException(probe, "BPF programs may not be loaded", $"{MissingCapabilities} missing", "Give the process CAP_BPF and CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN).");
         if (BtfProblem is { } problem)
-            throw new ProbeUnavailableException(probe, "BPF programs cannot be fitted to this kernel", problem, $"Use a kernel with BTF, or set {EbpfOptions.SectionName}:{nameof(EbpfOptions.BtfPath)} to a file with this kernel's.");
+            throw new ProbeUnavailableException(probe, "BPF programs cannot be fitted to this kernel", problem, fileWillDo ? $"Use a kernel with BTF, or set {EbpfOptions.SectionName}:{nameof(EbpfOptions.BtfPath)} to a file with this kernel's."
+                : $"Use a kernel with BTF. For this probe a file ({nameof(EbpfOptions.BtfPath)}) does not do: its hooks are in the kernel's own.");
     }
 
     /// <summary>A hook on a tracepoint, if it is there with as many arguments as the program reads.</summary>

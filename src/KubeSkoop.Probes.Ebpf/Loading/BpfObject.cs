@@ -3,6 +3,8 @@ using System.Reflection;
 using System.Text;
 using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Kernel;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Loading;
@@ -11,7 +13,11 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 /// <param name="Name">What people call it: <c>tp_btf</c>, <c>fentry</c>, <c>kprobe</c>.</param>
 /// <param name="Programs">The programs of the object that belong to it.</param>
 /// <param name="Refusal">Why this kernel cannot have it, or <see langword="null"/>.</param>
-internal sealed record HookVariant(string Name, string[] Programs, Func<KernelFeatures, string?> Refusal);
+internal sealed record HookVariant(string Name, string[] Programs, Func<KernelFeatures, string?> Refusal)
+{
+    /// <summary>Whether the kernel finds what it is on in type information of its own.</summary>
+    internal bool NeedsKernelTypes => Name is "tp_btf" or "fentry";
+}
 
 /// <summary>A moment in the kernel a probe needs to see, and the ways to it, the best first.</summary>
 internal sealed record Hook(string Name, params HookVariant[] Variants)
@@ -34,11 +40,13 @@ internal sealed unsafe class BpfObject : IDisposable
     private readonly List<nint> _programs = [];
     private readonly List<(nint Address, nuint Size)> _mapped = [];
     private readonly string _probe;
+    private readonly ILogger _logger;
     private bool _disposed;
 
-    private BpfObject(string probe, BpfObjectHandle handle, IReadOnlyList<ChosenHook> hooks)
+    private BpfObject(string probe, BpfObjectHandle handle, IReadOnlyList<ChosenHook> hooks, ILogger logger)
     {
         _probe = probe;
+        _logger = logger;
         _handle = handle;
         Hooks = hooks;
     }
@@ -47,27 +55,26 @@ internal sealed unsafe class BpfObject : IDisposable
     internal IReadOnlyList<ChosenHook> Hooks { get; }
 
     /// <summary>Opens, chooses and loads; attaches nothing yet.</summary>
+    /// <param name="shared">What this kernel can do, settings of all BPF probes, and who keeps what libbpf says.</param>
     /// <param name="probe">The probe's name, and its object's.</param>
     /// <param name="hooks">What it needs to see.</param>
-    /// <param name="features">What this kernel can do.</param>
-    /// <param name="options">Settings of all BPF probes.</param>
     /// <param name="sizes">Sizes of maps, in entries (of rings in bytes), by name.</param>
     /// <exception cref="ProbeUnavailableException">This machine cannot run it.</exception>
-    internal static BpfObject Load(string probe, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes) =>
-        Load(probe, Image(probe), hooks, features, options, sizes);
+    internal static BpfObject Load(EbpfPrograms shared, string probe, IReadOnlyList<Hook> hooks, params ReadOnlySpan<(string Map, uint Entries)> sizes) =>
+        Load(probe, Image(probe), hooks, shared.Features, shared.Options, shared.Logger, sizes);
 
-    /// <summary>The same with an object from elsewhere.</summary>
-    internal static BpfObject Load(string probe, byte[] image, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, params ReadOnlySpan<(string Map, uint Entries)> sizes)
+    /// <summary>The same with an object from elsewhere, or other settings.</summary>
+    internal static BpfObject Load(string probe, byte[] image, IReadOnlyList<Hook> hooks, KernelFeatures features, EbpfOptions options, ILogger? logger, params ReadOnlySpan<(string Map, uint Entries)> sizes)
     {
-        features.Require(probe);
+        features.Require(probe, fileWillDo: hooks.All(static hook => hook.Without is not null || Array.Exists(hook.Variants, static v => !v.NeedsKernelTypes)));
         LibbpfResolver.Load(options.LibraryPath);
         ChosenHook[] chosen = Choose(probe, hooks, features, options.Hook);
-        Libbpf.Listen();
-        string said = string.Empty;
+        logger ??= NullLogger.Instance;
+        Libbpf.Listen(logger);
         BpfObjectHandle? handle = null;
         try
         {
-            handle = Open(probe, image, options.BtfPath);
+            handle = Open(probe, image, options.BtfPath, logger);
             var wanted = chosen.SelectMany(static c => c.Variant?.Programs ?? []).ToHashSet();
             for (nint program = Libbpf.NextProgram(handle, 0); program != 0; program = Libbpf.NextProgram(handle, program))
                 _ = Libbpf.SetAutoload(program, wanted.Remove(Libbpf.ProgramName(program)));
@@ -76,16 +83,16 @@ internal sealed unsafe class BpfObject : IDisposable
                 if (Libbpf.FindMap(handle, map) is var found && found != 0) _ = Libbpf.SetMapEntries(found, entries);
             if (features.WantsRoomBeforehand && chosen.Any(static c => c.Variant?.Name == "kprobe")) Preallocate(handle);
             int error = Libbpf.ObjectLoad(handle);
-            said = Libbpf.StopListening();
+            string said = Libbpf.StopListening(logger, probe, failed: error < 0);
             if (error < 0) throw Explain(probe, "the kernel does not take its programs", -error, said, features);
-            var loaded = new BpfObject(probe, handle, chosen);
+            var loaded = new BpfObject(probe, handle, chosen, logger);
             for (nint program = Libbpf.NextProgram(handle, 0); program != 0; program = Libbpf.NextProgram(handle, program))
                 if (Libbpf.ProgramDescriptor(program) >= 0) loaded._programs.Add(program);
             return loaded;
         }
         catch
         {
-            Libbpf.StopListening();
+            Libbpf.StopListening(logger, probe, failed: true);
             handle?.Dispose();
             throw;
         }
@@ -97,10 +104,10 @@ internal sealed unsafe class BpfObject : IDisposable
     {
         foreach (nint program in _programs)
         {
-            Libbpf.Listen();
+            Libbpf.Listen(_logger);
             BpfLinkHandle link = Libbpf.Attach(program);
             int error = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
-            string said = Libbpf.StopListening();
+            string said = Libbpf.StopListening(_logger, _probe, failed: link.IsInvalid);
             if (link.IsInvalid)
             {
                 link.Dispose();
@@ -209,6 +216,7 @@ internal sealed unsafe class BpfObject : IDisposable
     {
         if (_disposed) return;
         _disposed = true;
+        Libbpf.Listen(_logger);
         foreach (BpfLinkHandle link in _links) link.Dispose();
         _links.Clear();
         foreach (SafeFileHandle link in _bareLinks) link.Dispose();
@@ -217,6 +225,7 @@ internal sealed unsafe class BpfObject : IDisposable
         foreach ((nint address, nuint size) in _mapped) _ = KernelCalls.Unmap(address, size);
         _mapped.Clear();
         _handle.Dispose();
+        Libbpf.StopListening(_logger, _probe, failed: false);
     }
 
     /// <summary>The object of a probe, as compiled from <c>bpf/</c>.</summary>
@@ -267,7 +276,7 @@ internal sealed unsafe class BpfObject : IDisposable
             if (Libbpf.MapType(map) is Hash or PerCpuHash) _ = Libbpf.SetMapFlags(map, Libbpf.MapFlags(map) & ~NoPreallocation);
     }
 
-    private static BpfObjectHandle Open(string probe, byte[] image, string? btf)
+    private static BpfObjectHandle Open(string probe, byte[] image, string? btf, ILogger logger)
     {
         fixed (byte* bytes = image)
         fixed (byte* name = Encoding.UTF8.GetBytes($"ks_{probe}\0"))
@@ -278,7 +287,7 @@ internal sealed unsafe class BpfObject : IDisposable
             if (!handle.IsInvalid) return handle;
             int error = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
             handle.Dispose();
-            throw new ProbeUnavailableException(probe, "its object cannot be opened", $"{Errors.Name(error)}: {Verifier.Shorten(Libbpf.StopListening())}", "Use a libbpf of version 1.0 or later.");
+            throw new ProbeUnavailableException(probe, "its object cannot be opened", $"{Errors.Name(error)}: {Verifier.Shorten(Libbpf.StopListening(logger, probe, failed: true))}", "Use a libbpf of version 1.0 or later.");
         }
     }
 
@@ -290,6 +299,8 @@ internal sealed unsafe class BpfObject : IDisposable
         {
             1 or 13 when features.MissingCapabilities is { Length: > 0 } missing => $"Give the process {missing}.",
             1 when features.Lockdown is { } lockdown and not "none" => $"The kernel is locked down ({lockdown}); a kernel without lockdown takes it.",
+            // Then programs may read nothing of the kernel's: the functions for it are not there (EINVAL).
+            22 when features.Lockdown is "confidentiality" => "The kernel is locked down (confidentiality), which keeps programs from reading its memory; one that is not, or for integrity only, takes it.",
             12 => "The kernel is out of memory for maps; lower the size of rings and the number of namespaces.",
             _ => string.Create(CultureInfo.InvariantCulture, $"Please report it with the kernel's version, {features.Release}."),
         };

@@ -9,6 +9,8 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 internal sealed class NamespaceCounts : IDisposable
 {
     private readonly CountsMap<NamespaceKey> _map;
+    private readonly Func<CountsMap<NamespaceKey>> _again;
+    private CountsMap<NamespaceKey>? _ends;
     private readonly AliveNamespaces _alive;
     private readonly NamespaceFates _fates;
     private readonly PerNamespace<Kept> _namespaces;
@@ -16,6 +18,7 @@ internal sealed class NamespaceCounts : IDisposable
     private readonly Dictionary<uint, int> _places = [];
     private readonly Action<AliveNamespaces, NamespaceCounts> _look;
     private readonly ulong[] _lost;
+    private readonly ulong[] _unattributed;
     private readonly ulong[] _none;
     private readonly HashSet<uint> _gone = [];
     private readonly Lock _gate = new();
@@ -27,10 +30,12 @@ internal sealed class NamespaceCounts : IDisposable
     /// <param name="longestUnknown">How long a namespace may be unknown before its counters are the node's: it may just be young. Default: 10 s.</param>
     internal NamespaceCounts(nint map, AliveNamespaces alive, TimeSpan? longestUnknown = null)
     {
-        _map = new CountsMap<NamespaceKey>(map);
+        _again = () => new CountsMap<NamespaceKey>(map);
+        _map = _again();
         _alive = alive;
         _fates = new NamespaceFates(alive, longestUnknown);
         _lost = new ulong[_map.Words];
+        _unattributed = new ulong[_map.Words];
         _none = new ulong[_map.Words];
         _namespaces = new PerNamespace<Kept>(ns => new Kept(this, ns.Inode));
         _look = static (_, counts) => counts.Look();
@@ -38,7 +43,7 @@ internal sealed class NamespaceCounts : IDisposable
     }
 
     /// <summary>What namespaces counted that ended before anybody had seen them, and hits that have none.</summary>
-    internal ReadOnlySpan<ulong> Unattributed => _lost;
+    internal ReadOnlySpan<ulong> Unattributed => _unattributed;
 
     /// <summary>Reads the map; then <see cref="TryGet"/> answers for the namespaces of the snapshot.</summary>
     internal void Read(IReadOnlyList<NetworkNamespace> snapshot)
@@ -77,17 +82,22 @@ internal sealed class NamespaceCounts : IDisposable
     {
         _places.Clear();
         _gone.Clear();
+        int nowhere = -1;
         for (int i = 0; i < _map.Count; i++)
         {
             NamespaceKey key = _map.Keys[i];
+            if (key.Inode == 0)
+            {
+                nowhere = i; // and stays: what is counted between reading and deleting would be lost
+                continue;
+            }
             switch (_fates.Of(key, _seen.Contains(key.Inode)))
             {
                 case NamespaceFate.Take:
                     _places[key.Inode] = i;
                     break;
                 case NamespaceFate.Node:
-                    ReadOnlySpan<ulong> sums = _map.Sums(i);
-                    for (int word = 0; word < sums.Length; word++) _lost[word] += sums[word];
+                    AddTo(_lost, _map.Sums(i));
                     Delete(key);
                     break;
                 case NamespaceFate.Drop:
@@ -95,9 +105,16 @@ internal sealed class NamespaceCounts : IDisposable
                     break;
             }
         }
+        _lost.CopyTo(_unattributed, 0);
+        if (nowhere >= 0) AddTo(_unattributed, _map.Sums(nowhere));
         if (_snapshot is null) return;
         for (int i = 0; i < _snapshot.Count; i++)
             if (_alive.Has(_snapshot[i].Inode) == false) _gone.Add(_snapshot[i].Inode);
+    }
+
+    private static void AddTo(ulong[] all, ReadOnlySpan<ulong> sums)
+    {
+        for (int word = 0; word < sums.Length; word++) all[word] += sums[word];
     }
 
     private void Delete(NamespaceKey key)
@@ -106,7 +123,16 @@ internal sealed class NamespaceCounts : IDisposable
         _fates.Forget(key);
     }
 
-    // Where the kernel does not say what is alive: a number may be another one's soon.
+    // Also what was counted since the last sample. Read with room of its own: on another thread somebody may be looking at what that sample has found.
+    private void DeleteAll(uint inode)
+    {
+        _ends ??= _again();
+        _ends.Read();
+        foreach (NamespaceKey key in _ends.Keys)
+            if (key.Inode == inode) Delete(key);
+    }
+
+    // Where the kernel does not say what is alive: a number may be another one's soon. Where it does, the next sample sees what has ended.
     private void Forget(uint inode)
     {
         lock (_gate)
@@ -114,8 +140,7 @@ internal sealed class NamespaceCounts : IDisposable
             if (_closed) return;
             _alive.Read((this, inode), static (alive, of) =>
             {
-                foreach (NamespaceKey key in of.Item1._map.Keys)
-                    if (key.Inode == of.inode && alive.Has(key) != true) of.Item1.Delete(key);
+                if (alive.Has(of.inode) is null) of.Item1.DeleteAll(of.inode);
             });
         }
     }

@@ -25,6 +25,7 @@ internal sealed class NamespaceFates(AliveNamespaces alive, TimeSpan? longestUnk
     private readonly TimeSpan _longestUnknown = longestUnknown ?? TimeSpan.FromSeconds(10);
     private readonly HashSet<NamespaceKey> _taken = [];
     private readonly Dictionary<NamespaceKey, long> _unknown = [];
+    private readonly Dictionary<uint, uint> _youngest = [];
 
     /// <param name="key">The namespace that was counted for.</param>
     /// <param name="isSeen">Whether a namespace with its number is in the snapshot.</param>
@@ -34,6 +35,12 @@ internal sealed class NamespaceFates(AliveNamespaces alive, TimeSpan? longestUnk
         if (exists == false) return _taken.Contains(key) ? NamespaceFate.Drop : NamespaceFate.Node;
         if (isSeen)
         {
+            // Of two with one number one has ended, and nobody says which: cookies are given out upwards (5.12 to 5.18; before, there are none).
+            if (exists is null)
+            {
+                if (_youngest.TryGetValue(key.Inode, out uint youngest) && key.Cookie < youngest) return NamespaceFate.Drop;
+                _youngest[key.Inode] = key.Cookie;
+            }
             _taken.Add(key);
             if (_unknown.Count > 0) _unknown.Remove(key);
             return NamespaceFate.Take;
@@ -48,5 +55,6 @@ internal sealed class NamespaceFates(AliveNamespaces alive, TimeSpan? longestUnk
     {
         _taken.Remove(key);
         _unknown.Remove(key);
+        if (_youngest.TryGetValue(key.Inode, out uint youngest) && youngest == key.Cookie) _youngest.Remove(key.Inode);
     }
 }

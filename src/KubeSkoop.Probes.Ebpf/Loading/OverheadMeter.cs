@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using KubeSkoop.Probes.Ebpf.Interop;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Loading;
@@ -10,16 +12,26 @@ namespace KubeSkoop.Probes.Ebpf.Loading;
 /// </summary>
 internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposable
 {
+    /// <summary>Why nothing is known where nobody wants to.</summary>
+    internal const string Off = $"{EbpfOptions.SectionName}:{nameof(EbpfOptions.MeasureOverhead)} is off.";
+
     private readonly Lock _gate = new();
     private readonly List<Measured> _measured = [];
     private Timer? _timer;
     private SafeFileHandle? _measuring;
+    private volatile string? _problem;
 
     /// <summary>A tenth of a second, every five seconds.</summary>
     internal OverheadMeter()
         : this(TimeSpan.FromSeconds(5), TimeSpan.FromMilliseconds(100))
     {
     }
+
+    /// <summary>Why the kernel does not measure, for people; <see langword="null"/> when it does.</summary>
+    internal string? Problem => _problem;
+
+    /// <summary>Who is told when the kernel begins to refuse.</summary>
+    internal ILogger Logger { get; init; } = NullLogger.Instance;
 
     /// <summary>Begins to measure an object's programs, with the next while.</summary>
     internal Measured Add(BpfObject programs)
@@ -51,7 +63,8 @@ internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposa
         }
     }
 
-    private void Turn()
+    /// <summary>The begin of a while, or its end.</summary>
+    internal void Turn()
     {
         lock (_gate)
         {
@@ -59,7 +72,16 @@ internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposa
             if (_measuring is null)
             {
                 int descriptor = Libbpf.EnableStats(Libbpf.StatsRunTime);
-                // A kernel before 5.8 cannot; then runs are measured only where the sysctl kernel.bpf_stats_enabled says so, and then always.
+                // Where the sysctl says so the kernel measures always, whoever may have it do so.
+                if (descriptor < 0 && !IsAlwaysOn())
+                {
+                    bool isNew = _problem is null;
+                    _problem = $"{Errors.Name(-descriptor)}: the kernel does not measure its programs for this process. That takes CAP_SYS_ADMIN and Linux 5.8, or the sysctl kernel.bpf_stats_enabled at 1.";
+                    if (isNew) Log.CostUnknown(Logger, _problem);
+                    _timer.Change(period, Timeout.InfiniteTimeSpan);
+                    return;
+                }
+                _problem = null;
                 _measuring = new SafeFileHandle(descriptor, ownsHandle: true);
                 foreach (Measured measured in _measured) measured.Begin();
                 _timer.Change(length, Timeout.InfiniteTimeSpan);
@@ -69,6 +91,18 @@ internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposa
             _measuring.Dispose();
             _measuring = null;
             _timer.Change(period - length, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    private static bool IsAlwaysOn()
+    {
+        try
+        {
+            return File.ReadAllText("/proc/sys/kernel/bpf_stats_enabled").Trim() == "1";
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
         }
     }
 
@@ -86,15 +120,16 @@ internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposa
         private long _covered = Stopwatch.GetTimestamp();
         private long _begun;
         private (ulong Runs, ulong Nanoseconds, ulong Missed) _before;
+        private bool _isKnown;
         private double _runs;
         private double _nanoseconds;
 
-        /// <summary>Runs and their time, for all the time since the start; they only grow.</summary>
-        internal (long Runs, long Nanoseconds) Estimate
+        /// <summary>Runs and their time, for all the time since the start; they only grow. None before the first while has passed.</summary>
+        internal (long Runs, long Nanoseconds)? Estimate
         {
             get
             {
-                lock (meter._gate) return ((long)_runs, (long)_nanoseconds);
+                lock (meter._gate) return _isKnown ? ((long)_runs, (long)_nanoseconds) : null;
             }
         }
 
@@ -112,6 +147,7 @@ internal sealed class OverheadMeter(TimeSpan period, TimeSpan length) : IDisposa
             double each = (double)(now - _covered) / Math.Max(1, now - _begun);
             _runs += (runs - _before.Runs) * each;
             _nanoseconds += (nanoseconds - _before.Nanoseconds) * each;
+            _isKnown = true;
             _covered = now;
             _begun = 0;
         }

@@ -60,6 +60,7 @@ internal sealed class RingThread
 
         private readonly SafeFileHandle _epoll = Libc.CreateEpoll();
         private readonly SafeFileHandle _wake = Libc.CreateEventFd();
+        private readonly Lock _gate = new();
         private volatile bool _stopping;
 
         internal void Start()
@@ -72,8 +73,12 @@ internal sealed class RingThread
 
         internal void Stop()
         {
-            _stopping = true;
-            Libc.Signal(_wake);
+            // The thread that sees one of the two waits here for the other, before it closes what is signalled.
+            lock (_gate)
+            {
+                _stopping = true;
+                Libc.Signal(_wake);
+            }
         }
 
         private void Loop()
@@ -86,8 +91,11 @@ internal sealed class RingThread
                 foreach ((ulong id, RingReader ring) in owner._rings)
                     if (which.IsEmpty || which.Contains(id)) ring.Drain();
             }
-            _epoll.Dispose();
-            _wake.Dispose();
+            lock (_gate)
+            {
+                _epoll.Dispose();
+                _wake.Dispose();
+            }
         }
     }
 }

@@ -15,6 +15,6 @@ internal static class SourcePrograms
     internal static BpfObject Load(EbpfPrograms shared, string name, string[] programs, params ReadOnlySpan<(string Map, uint Entries)> sizes)
     {
         var options = new EbpfOptions { LibraryPath = shared.Options.LibraryPath, BtfPath = shared.Options.BtfPath };
-        return BpfObject.Load(name, [new Hook(name, new HookVariant("run", programs, static _ => null))], shared.Features, options, sizes);
+        return BpfObject.Load(name, BpfObject.Image(name), [new Hook(name, new HookVariant("run", programs, static _ => null))], shared.Features, options, shared.Logger, sizes);
     }
 }

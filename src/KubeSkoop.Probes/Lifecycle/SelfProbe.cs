@@ -36,7 +36,7 @@ public struct ProbeSelfRecord
     /// <summary>Events lost by full subscriber buffers.</summary>
     public ulong EventsDropped;
 
-    /// <summary>Runs of the probe's programs in the kernel; absent where it has none.</summary>
+    /// <summary>Runs of the probe's programs in the kernel; absent where it has none, or they are not measured.</summary>
     public Reading KernelRuns;
 
     /// <summary>CPU time of those runs, in nanoseconds.</summary>
@@ -68,7 +68,7 @@ public struct ProbeSelfRecord
         { "kubeskoop.probe.rows.malformed", MetricKind.Counter, "{row}", "Rows skipped because the kernel's answer was not understood.", static (in ProbeSelfRecord r) => r.RowsMalformed },
         { "kubeskoop.probe.events.sent", MetricKind.Counter, "{event}", "Events handed to subscribers.", static (in ProbeSelfRecord r) => r.EventsSent },
         { "kubeskoop.probe.events.dropped", MetricKind.Counter, "{event}", "Events lost because a subscriber's buffer was full.", static (in ProbeSelfRecord r) => r.EventsDropped },
-        { "kubeskoop.probe.kernel.runs", MetricKind.Counter, "{run}", "Runs of the probe's programs in the kernel, while they were measured.", static (in ProbeSelfRecord r) => r.KernelRuns },
+        { "kubeskoop.probe.kernel.runs", MetricKind.Counter, "{run}", "Runs of the probe's programs in the kernel, for all the time: what is measured now and then stands for the rest. Absent where the kernel does not measure.", static (in ProbeSelfRecord r) => r.KernelRuns },
         { "kubeskoop.probe.kernel.time", MetricKind.Counter, "s", "CPU time of those runs.", static (in ProbeSelfRecord r) => r.KernelNanoseconds.HasValue ? r.KernelNanoseconds.Value / 1e9 : MetricValue.Absent },
         { "kubeskoop.probe.events.suppressed", MetricKind.Counter, "{event}", "Events the kernel did not send because of the probe's limit.", static (in ProbeSelfRecord r) => r.EventsSuppressed },
         { "kubeskoop.probe.events.lost", MetricKind.Counter, "{event}", "Events the kernel had no room for in the ring buffer.", static (in ProbeSelfRecord r) => r.EventsLost },
@@ -132,8 +132,8 @@ internal sealed class SelfProbe(Func<IReadOnlyList<IProbe>> probes, TimeProvider
             row.EventsDropped = (ulong)s.EventsDropped;
             if (_probes[i] is not IKernelProgramProbe programs) continue;
             KernelProgramStatistics k = programs.ReadKernelStatistics();
-            row.KernelRuns = (ulong)k.Runs;
-            row.KernelNanoseconds = (ulong)(k.RunTime.Ticks * TimeSpan.NanosecondsPerTick);
+            if (k.Runs is { } runs) row.KernelRuns = (ulong)runs;
+            if (k.RunTime is { } time) row.KernelNanoseconds = (ulong)(time.Ticks * TimeSpan.NanosecondsPerTick);
             row.EventsSuppressed = (ulong)k.EventsSuppressed;
             row.EventsLost = (ulong)k.EventsLost;
             row.Uncounted = (ulong)k.Uncounted;

@@ -53,6 +53,20 @@ public sealed class LimitTests
     }
 
     [LiveFact(Needs.PacketPrograms)]
+    public void A_higher_rate_is_in_force_at_once_whatever_burst_was_spent_under_the_lower()
+    {
+        using var headers = new TestObject("headers");
+        // One a second, 200 at once: that is spent, and paid for 200 s from now.
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1_000_000_000, EventBurst = 199_000_000_000 });
+        Assert.Equal(200, Send(headers, 300, _ => Start));
+        // A thousand a second, 100 at once.
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1_000_000, EventBurst = 99_000_000 });
+        Assert.Equal(0, Send(headers, 10, _ => Start));
+        Assert.Equal(5, Send(headers, 5, static i => Start + (ulong)(i + 1) * 1_000_000));
+        Assert.Equal(100, Send(headers, 300, _ => Start + 1_000_000_000));
+    }
+
+    [LiveFact(Needs.PacketPrograms)]
     public void What_the_ring_has_no_room_for_is_counted()
     {
         using var headers = new TestObject("headers", ("events", 4096));

@@ -1,3 +1,4 @@
+using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
@@ -14,11 +15,15 @@ internal sealed class EbpfBench : IAsyncDisposable
     private readonly IDisposable _lease;
     private readonly List<Probe> _probes = [];
 
-    internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null, IPodResolver? pods = null)
+    internal EbpfBench(EbpfOptions? options = null, OverheadMeter? overhead = null, IPodResolver? pods = null, KernelFeatures? features = null)
     {
         options ??= new EbpfOptions();
         options.Hook ??= Environment.GetEnvironmentVariable("KUBESKOOP_HOOK"); // from ./test.sh --kernels, which has each way taken somewhere
-        Programs = new EbpfPrograms(_source, Options.Create(options), Options.Create(new ProbesOptions { NodeName = Node }), pods) { Overhead = overhead ?? new OverheadMeter() };
+        Programs = new EbpfPrograms(_source, Options.Create(options), Options.Create(new ProbesOptions { NodeName = Node }), pods)
+        {
+            Overhead = overhead ?? new OverheadMeter(),
+            Features = features ?? KernelFeatures.Of(options),
+        };
         _lease = _source.Acquire();
     }
 

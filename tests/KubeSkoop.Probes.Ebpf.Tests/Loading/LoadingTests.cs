@@ -3,6 +3,7 @@ using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Ebpf.Tests.Live;
+using Microsoft.Extensions.Logging;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
 
@@ -74,6 +75,146 @@ public sealed class LoadingTests
         Assert.Equal("CAP_BPF and CAP_PERFMON", KernelFeatures.Missing(status.Output.Split('\n')));
     }
 
+    [LiveFact(Needs.Bpf)]
+    public void What_libbpf_says_is_logged_also_when_it_loads()
+    {
+        var log = new Lines(LogLevel.Debug);
+        var options = new EbpfOptions();
+        Load("warned", KernelFeatures.Of(options), log).Dispose();
+        (LogLevel level, string line) = Assert.Single(log.Taken);
+        Assert.Equal(LogLevel.Warning, level);
+        Assert.Matches("^libbpf, warned: .*odd", line);
+
+        // What ends in an exception says its cause there; at every new try the rest is for who debugs.
+        log.Taken.Clear();
+        Assert.Throws<ProbeUnavailableException>(() => Load("refused", KernelFeatures.Of(options), log));
+        Assert.Contains(log.Taken, static l => l.Level == LogLevel.Debug && l.Line.StartsWith("libbpf, refused: program refused: ", StringComparison.Ordinal) && l.Line.Contains("bpf_get_stack", StringComparison.Ordinal));
+        Assert.All(log.Taken, static l => Assert.True(l.Line.Length < 500 && !l.Line.Contains('\n', StringComparison.Ordinal)));
+        Assert.DoesNotContain(log.Taken, static l => l.Level != LogLevel.Debug);
+
+        // What it says for those who debug it is a trace.
+        var everything = new Lines(LogLevel.Trace);
+        Load("warned", KernelFeatures.Of(options), everything).Dispose();
+        Assert.Contains(everything.Taken, static l => l.Level == LogLevel.Trace);
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void A_kernel_that_is_locked_down_for_confidentiality_is_named_as_the_cause()
+    {
+        string lockdown = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(lockdown, "none integrity [confidentiality]\n");
+            ProbeUnavailableException refused = Assert.Throws<ProbeUnavailableException>(() => Load("refused", KernelFeatures.Probe(lockdown: lockdown), new Lines(LogLevel.None)));
+            Assert.Contains("EINVAL: program refused: ", refused.Message, StringComparison.Ordinal);
+            Assert.Contains("The kernel is locked down (confidentiality), which keeps programs from reading its memory", refused.Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(lockdown);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_probe_that_a_locked_down_kernel_refuses_is_unavailable_and_leaves_the_others_alone()
+    {
+        string lockdown = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(lockdown, "none [integrity] confidentiality\n");
+            await using TestNamespace ns = await TestNamespace.CreateAsync();
+            await using var bench = new EbpfBench();
+            TcpResetProbe other = await bench.StartAsync(static p => new TcpResetProbe(p));
+            await using var locked = new EbpfBench(features: KernelFeatures.Probe(lockdown: lockdown));
+            await using var probe = new TcpResetProbe(locked.Programs);
+            // The kernel refuses for want of rights, with the same error.
+            await Capabilities.RunWithoutAsync(() => Assert.Throws<ProbeUnavailableException>(() => probe.StartAsync().GetAwaiter().GetResult()), Capability.SysAdmin, Capability.Perfmon, Capability.Bpf);
+            Assert.Equal(ProbeState.Unavailable, probe.Status.State);
+            Assert.Contains("EPERM", probe.Status.Reason, StringComparison.Ordinal);
+            Assert.Contains("The kernel is locked down (integrity); a kernel without lockdown takes it.", probe.Status.Reason, StringComparison.Ordinal);
+            await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+            Assert.Equal((ProbeState.Running, 1ul), (other.Status.State, bench.Record(other, ns).SentWithoutSocket.Value));
+        }
+        finally
+        {
+            File.Delete(lockdown);
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_file_with_type_information_is_for_probes_whose_hooks_are_not_in_the_kernels_own()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        TcpResetProbe other = await bench.StartAsync(static p => new TcpResetProbe(p));
+        await using (var without = new EbpfBench(features: KernelFeatures.Probe(kernelBtf: "/nonexistent/vmlinux")))
+        {
+            string why = await WhyUnavailableAsync(new TcpResetProbe(without.Programs));
+            Assert.Contains("the kernel publishes no type information (/nonexistent/vmlinux)", why, StringComparison.Ordinal);
+            Assert.Contains("For this probe a file (BtfPath) does not do", why, StringComparison.Ordinal);
+            Assert.Contains("or set KubeSkoop:Probes:Ebpf:BtfPath to a file with this kernel's", await WhyUnavailableAsync(new VirtCmdLatencyProbe(without.Programs)), StringComparison.Ordinal);
+        }
+        await using (var file = new EbpfBench(new EbpfOptions { BtfPath = Btf.KernelPath }, features: KernelFeatures.Probe(Btf.KernelPath, "/nonexistent/vmlinux")))
+        {
+            foreach (Probe probe in (Probe[])[new TcpResetProbe(file.Programs), new SocketLatencyProbe(file.Programs), new NetSoftirqProbe(file.Programs)])
+                Assert.Contains("the kernel publishes no type information of its own (/nonexistent/vmlinux), which this way needs; the file of KubeSkoop:Probes:Ebpf:BtfPath cannot stand for it", await WhyUnavailableAsync(probe), StringComparison.Ordinal);
+        }
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        Assert.Equal((ProbeState.Running, 1ul), (other.Status.State, bench.Record(other, ns).SentWithoutSocket.Value));
+
+        static async Task<string> WhyUnavailableAsync(Probe probe)
+        {
+            await using (probe)
+            {
+                await Assert.ThrowsAsync<ProbeUnavailableException>(async () => await probe.StartAsync());
+                Assert.Equal(ProbeState.Unavailable, probe.Status.State);
+                return probe.Status.Reason!;
+            }
+        }
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_cost_that_the_kernel_does_not_measure_is_absent_with_the_reason()
+    {
+        var log = new Lines(LogLevel.Debug);
+        using var meter = new OverheadMeter(TimeSpan.FromHours(2), TimeSpan.FromHours(1)) { Logger = log };
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench(overhead: meter);
+        TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+        await Capabilities.RunWithoutAsync(() => { meter.Turn(); meter.Turn(); return 0; }, Capability.SysAdmin);
+        KernelProgramStatistics cost = probe.ReadKernelStatistics();
+        Assert.Equal((null, null), (cost.Runs, cost.RunTime));
+        Assert.Contains("EPERM: the kernel does not measure its programs for this process. That takes CAP_SYS_ADMIN", cost.CostProblem, StringComparison.Ordinal);
+        Assert.Contains(cost.CostProblem!, Assert.Single(log.Taken).Line, StringComparison.Ordinal); // once, not every five seconds
+
+        meter.Turn(); // with rights again
+        await ns.RefusedConnectionsAsync(5, new IPEndPoint(IPAddress.Loopback, 4711));
+        meter.Turn();
+        cost = probe.ReadKernelStatistics();
+        Assert.Null(cost.CostProblem);
+        Assert.True(cost is { Runs: >= 10, RunTime.Ticks: > 0 });
+        await probe.StopAsync();
+        Assert.True(probe.ReadKernelStatistics().Runs >= 10);
+    }
+
+    private static BpfObject Load(string name, KernelFeatures features, ILogger log) =>
+        BpfObject.Load(name, Interop.TestObject.Image(name), [new Hook(name, new HookVariant("run", [name], static _ => null))], features, new EbpfOptions(), log);
+
+    private sealed class Lines(LogLevel least) : ILogger
+    {
+        internal List<(LogLevel Level, string Line)> Taken { get; } = [];
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= least;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (IsEnabled(logLevel)) Taken.Add((logLevel, formatter(state, exception)));
+        }
+    }
+
     [Fact]
     public void A_library_that_is_not_there_or_is_none_is_named_with_what_to_do()
     {
@@ -110,8 +251,8 @@ public sealed class LoadingTests
         }
         await Eventually.TrueAsync(() => probe.ReadKernelStatistics().Runs > 0, "a while to end");
         KernelProgramStatistics cost = probe.ReadKernelStatistics();
-        Assert.InRange(cost.Runs, Times * Connections * 2 / 3, Times * Connections * 2 * 3);
-        Assert.InRange(cost.RunTime.TotalMicroseconds / cost.Runs, 0.05, 1000);
+        Assert.InRange(cost.Runs!.Value, Times * Connections * 2 / 3, Times * Connections * 2 * 3);
+        Assert.InRange(cost.RunTime!.Value.TotalMicroseconds / cost.Runs.Value, 0.05, 1000);
         await probe.StopAsync();
         Assert.True(probe.ReadKernelStatistics().Runs >= cost.Runs); // it does not go back
     }

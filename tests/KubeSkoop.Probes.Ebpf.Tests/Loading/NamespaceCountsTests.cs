@@ -94,10 +94,64 @@ public sealed class NamespaceCountsTests
         Assert.False(counts.TryGet(both[1], out _));
     }
 
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task Where_the_kernel_does_not_say_what_is_alive_what_came_after_the_last_sample_is_not_inherited_either()
+    {
+        using BpfObject programs = Load();
+        nint map = programs.Map("counts");
+        using var source = new ProcNamespaceSource();
+        using IDisposable lease = source.Acquire();
+        var alive = new AliveNamespaces(new EbpfPrograms(source));
+        using var counts = new NamespaceCounts(map, alive);
+        alive.Release(); // nobody says it then: as on kernels before 5.19
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        source.Refresh();
+        NetworkNamespace seen = source.Current.Single(n => n.Inode == ns.Inode);
+        counts.Read([seen]); // before anything has happened in it
+        Put(map, new NamespaceKey(ns.Inode, 0), [5, 0, 0, 0]);
+        counts.Read([]); // it has ended
+        counts.Read([seen]); // another that has its number
+        Assert.True(counts.TryGet(seen, out ReadOnlySpan<ulong> found));
+        Assert.Equal([0, 0, 0, 0], found.ToArray());
+
+        // The end of one comes to be known after its heir has counted (kernels with cookies).
+        Put(map, new NamespaceKey(ns.Inode, 18), [2, 0, 0, 0]);
+        Assert.Equal(2ul, First());
+        Put(map, new NamespaceKey(ns.Inode, 17), [9, 0, 0, 0]);
+        Put(map, new NamespaceKey(ns.Inode, 19), [3, 0, 0, 0]);
+        _ = First();
+        Assert.Equal(3ul, First());
+        Assert.False(Has(map, new NamespaceKey(ns.Inode, 17)) || Has(map, new NamespaceKey(ns.Inode, 18)));
+        alive.Acquire();
+
+        ulong First()
+        {
+            counts.Read([seen]);
+            Assert.True(counts.TryGet(seen, out ReadOnlySpan<ulong> now));
+            return now[0];
+        }
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void What_belongs_to_no_namespace_stays_in_the_map_so_that_nothing_is_lost_beside_a_sample()
+    {
+        using BpfObject programs = Load();
+        nint map = programs.Map("counts");
+        using var source = new ProcNamespaceSource();
+        using var counts = new NamespaceCounts(map, new AliveNamespaces(new EbpfPrograms(source)));
+        foreach (ulong hits in (ulong[])[3, 7, 7])
+        {
+            Put(map, default, [hits, 0, 0, 1]); // the program goes on counting where it is
+            counts.Read([]);
+            Assert.Equal([hits, 0, 0, 1], counts.Unattributed.ToArray());
+            Assert.True(Has(map, default));
+        }
+    }
+
     private static BpfObject Load(uint room = 1024)
     {
         var options = new EbpfOptions();
-        return BpfObject.Load("tcpreset", [], KernelFeatures.Of(options), options, ("counts", room));
+        return BpfObject.Load("tcpreset", BpfObject.Image("tcpreset"), [], KernelFeatures.Of(options), options, logger: null, ("counts", room));
     }
 
     private static unsafe void Put(nint map, NamespaceKey key, ulong[] values)

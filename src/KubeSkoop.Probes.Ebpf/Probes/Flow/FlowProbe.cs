@@ -146,7 +146,7 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
         _lease = _programs.Namespaces.Acquire();
         using SafeFileHandle root = CgroupRoot.Open(Descriptor.Name);
         uint rows = (uint)Options.MaxRows;
-        BpfObject loaded = BpfObject.Load(Descriptor.Name, Hooks, _programs.Features, _programs.Options,
+        BpfObject loaded = BpfObject.Load(_programs, Descriptor.Name, Hooks,
             ("rows", rows), ("flows", rows), ("places", rows), ("others", (uint)_programs.Options.MaxNamespaces * 2), ("namespaces", 1u));
         lock (_programsGate)
         {
@@ -168,7 +168,7 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
         _measured?.Dispose();
         lock (_programsGate)
         {
-            _before += Now();
+            _before = (_before + Now()) with { CostProblem = null };
             _measured = null;
             _settings = null;
             _table?.Dispose();
@@ -196,9 +196,12 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
     private KernelProgramStatistics Now()
     {
         if (_object is not { } loaded) return default;
-        (long runs, long time) = _measured?.Estimate ?? default;
+        (long Runs, long Nanoseconds)? cost = _measured?.Estimate;
         ProbeTally tally = default;
         PerCpuElement.Read(_tally, MemoryMarshal.Cast<ProbeTally, ulong>(new Span<ProbeTally>(ref tally)));
-        return new KernelProgramStatistics(runs, TimeSpan.FromTicks(time / TimeSpan.NanosecondsPerTick), 0, 0, (long)tally.Uncounted, (long)loaded.Cost().Missed);
+        return new KernelProgramStatistics(cost?.Runs, cost is { } known ? TimeSpan.FromTicks(known.Nanoseconds / TimeSpan.NanosecondsPerTick) : null, 0, 0, (long)tally.Uncounted, (long)loaded.Cost().Missed)
+        {
+            CostProblem = _programs.Options.MeasureOverhead ? _programs.Overhead.Problem : OverheadMeter.Off,
+        };
     }
 }

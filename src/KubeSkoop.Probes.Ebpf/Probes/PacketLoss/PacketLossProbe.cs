@@ -61,6 +61,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
             "A packet to a group or to all that nobody here listens for (NOT_SPECIFIED, IP_INNOROUTES, UNHANDLED_PROTO) is neither counted nor told.",
             "A packet that leaves a pod and is dropped on the host is counted in the host's namespace: where it was, not whose it was.",
             "A raw socket gets a copy: the kernel drops the echo reply that ping has read through one for want of a socket of its own (NO_SOCKET in icmp).",
+            "Of a datagram whose fragments do not all come in time, only the first dropped fragment has a namespace: the others wait in the kernel without their device. They are in the row of the node, and not seen where only some namespaces are looked at.",
             "What a network card drops never reaches the kernel: see netdev.",
         ],
     };
@@ -126,7 +127,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     protected override void Read(SampleBatch<PacketLossRecord> batch)
     {
         NoteProblems(batch);
-        _counts!.Read(Programs.Namespaces.Current, batch);
+        _counts!.Read(Programs.Namespaces.Current, IsWanted, batch);
         if (_symbols.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
     }
 
@@ -176,7 +177,8 @@ internal sealed class PacketLossCounts : IDisposable
     private readonly HashSet<NamespaceKey> _ended = [];
     private readonly Lock _gate = new();
     private IReadOnlyList<NetworkNamespace>? _snapshot;
-    private ulong _unattributed;
+    private ulong _lost;
+    private ulong _nowhere;
     private bool _closed;
 
     internal PacketLossCounts(nint map, AliveNamespaces alive, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
@@ -191,8 +193,8 @@ internal sealed class PacketLossCounts : IDisposable
         alive.Acquire();
     }
 
-    /// <summary>Adds a row for each namespace, and one for each reason and part it has lost packets for.</summary>
-    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, SampleBatch<PacketLossRecord> batch)
+    /// <summary>Adds a row for each namespace that is wanted, and one for each reason and part it has lost packets for.</summary>
+    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, Func<uint, bool> isWanted, SampleBatch<PacketLossRecord> batch)
     {
         ReadOnlySpan<OfNamespace> all = _namespaces.For(snapshot);
         if (!ReferenceEquals(snapshot, _snapshot))
@@ -207,17 +209,24 @@ internal sealed class PacketLossCounts : IDisposable
             _map.Read(); // first: what is counted after the look at the kernel's list may be for a namespace that was not in it
             _alive.Read(this, _look);
         }
-        foreach (OfNamespace ns in all) ns.Write(batch);
-        if (_unattributed > 0) batch.Add(SampleSubject.Node).Total = _unattributed;
+        foreach (OfNamespace ns in all)
+            if (isWanted(ns.Namespace.Inode)) ns.Write(batch);
+        if (_lost + _nowhere is var unattributed && unattributed > 0) batch.Add(SampleSubject.Node).Total = unattributed;
     }
 
     private void Look()
     {
         foreach (OfNamespace ns in _byInode.Values) ns.IsGone = _alive.Has(ns.Namespace.Inode) == false;
+        _nowhere = 0;
         for (int i = 0; i < _map.Count; i++)
         {
             PacketLossKey key = _map.Keys[i];
             ReadOnlySpan<ulong> counts = _map.Sums(i);
+            if (key.NetworkNamespace.Inode == 0)
+            {
+                _nowhere += counts[0]; // and stays: what is counted between reading and deleting would be lost
+                continue;
+            }
             bool isSeen = _byInode.TryGetValue(key.NetworkNamespace.Inode, out OfNamespace? ns);
             switch (_fates.Of(key.NetworkNamespace, isSeen))
             {
@@ -225,7 +234,7 @@ internal sealed class PacketLossCounts : IDisposable
                     ns!.Add(key.Reason, PartOf(key.Location), counts[0], counts[1]);
                     break;
                 case NamespaceFate.Node:
-                    _unattributed += counts[0];
+                    _lost += counts[0];
                     Delete(key);
                     break;
                 case NamespaceFate.Drop:
@@ -233,8 +242,7 @@ internal sealed class PacketLossCounts : IDisposable
                     break;
             }
         }
-        foreach (NamespaceKey key in _ended) _fates.Forget(key);
-        _ended.Clear();
+        ForgetEnded();
     }
 
     // Others of the same namespace follow in the same look.
@@ -242,6 +250,12 @@ internal sealed class PacketLossCounts : IDisposable
     {
         _map.Delete(key);
         _ended.Add(key.NetworkNamespace);
+    }
+
+    private void ForgetEnded()
+    {
+        foreach (NamespaceKey key in _ended) _fates.Forget(key);
+        _ended.Clear();
     }
 
     public void Dispose()
@@ -266,7 +280,8 @@ internal sealed class PacketLossCounts : IDisposable
             _alive.Read((this, inode), static (alive, of) =>
             {
                 foreach (PacketLossKey key in of.Item1._map.Keys)
-                    if (key.NetworkNamespace.Inode == of.inode && alive.Has(key.NetworkNamespace) != true) of.Item1._map.Delete(key);
+                    if (key.NetworkNamespace.Inode == of.inode && alive.Has(key.NetworkNamespace) != true) of.Item1.Delete(key);
+                of.Item1.ForgetEnded();
             });
         }
     }

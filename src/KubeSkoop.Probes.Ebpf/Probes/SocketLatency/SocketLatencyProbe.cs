@@ -35,7 +35,7 @@ public sealed unsafe class SocketLatencyProbe(EbpfPrograms programs, IOptions<So
         Requirements =
         [
             "CAP_BPF and CAP_PERFMON (before 5.8: CAP_SYS_ADMIN).",
-            "A kernel with BTF, 6.3 or later; from 5.11 on if it lets programs hook functions (fentry).",
+            "A kernel with BTF, 6.3 or later; from 5.12 on if it lets programs hook functions (fentry).",
         ],
         Metrics = SocketLatencyRecord.Metrics.Describe(),
         Events = [new(nameof(SocketLatencyEvent), "Data waited for longer than the threshold: read or write, how long, flow in socket view, process (read) or cause (write), bytes.")],
