@@ -11,9 +11,9 @@ public sealed class IpvsLiveTests
         {
             await using LiveProbes none = await LiveProbes.StartAsync();
             ProbeUnavailableException e = await Assert.ThrowsAsync<ProbeUnavailableException>(() => none.Manager.StartAsync("ipvs"));
-            Assert.Contains("modprobe ip_vs", e.Message, StringComparison.Ordinal);
-            Assert.Equal(ProbeState.Unavailable, none.Manager.Find("ipvs")!.Status.State);
-            Assert.Contains("ip_vs", none.Manager.Find("ipvs")!.Status.Reason, StringComparison.Ordinal);
+            Assert.Matches("modprobe ip_vs|built without IPVS", e.Message);
+            Assert.True(File.Exists("/proc/modules") || !e.Message.Contains("modprobe", StringComparison.Ordinal), "a module for a kernel that takes none: " + e.Message);
+            Assert.Equal((ProbeState.Unavailable, e.Message), (none.Manager.Find("ipvs")!.Status.State, none.Manager.Find("ipvs")!.Status.Reason));
             return;
         }
         await using LiveProbes probes = await LiveProbes.StartAsync("ipvs");

@@ -99,11 +99,7 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         // To ask for the family would load the module.
-        if (!IsLoaded())
-        {
-            throw new ProbeUnavailableException(About.Name, "this kernel has no IPVS", "the kernel module ip_vs is not loaded",
-                "Load it with 'modprobe ip_vs' if this node is to use IPVS, or disable this probe.");
-        }
+        if (!IsLoaded()) throw IpvsAbsence.Explain(About.Name, "this kernel has no IPVS", "/proc");
         _family = 0;
         _table.Acquire();
         _acquired = true;
