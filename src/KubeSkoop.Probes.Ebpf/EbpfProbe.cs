@@ -23,6 +23,7 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     private readonly RingSink _sink;
     private readonly HashSet<uint> _filtered = [];
     private HashSet<uint>? _wanted; // replaced, never changed: samples look into it without a lock
+    private readonly Dictionary<string, string> _refused = [];
     private BpfObject? _object;
     private ProbeSettings* _settings;
     private int _tally;
@@ -101,7 +102,38 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     protected sealed override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         if (Namespaces is not null) _lease = Programs.Namespaces.Acquire();
-        BpfObject loaded = BpfObject.Load(Programs, Descriptor.Name, Hooks,
+        _refused.Clear();
+        BpfObject loaded = Load();
+        while (loaded.Attach() is var (program, refusal))
+        {
+            _refused.Add(program, refusal);
+            Unload();
+            loaded = Load();
+        }
+        if (Programs.Options.MeasureOverhead) _measured = Programs.Overhead.Add(loaded);
+        return ValueTask.FromResult<string?>(loaded.Describe());
+    }
+
+    /// <inheritdoc />
+    protected sealed override ValueTask OnStopAsync()
+    {
+        try
+        {
+            _measured?.Dispose(); // and takes what it has seen until now
+            Unload();
+        }
+        finally
+        {
+            _lease?.Dispose();
+            _lease = null;
+        }
+        return ValueTask.CompletedTask;
+    }
+
+    // All but attached: with the first ways that are there, without those that could not be attached since the start began.
+    private BpfObject Load()
+    {
+        BpfObject loaded = BpfObject.Load(Programs, Descriptor.Name, [.. Hooks.Select(h => h.After(_refused))],
             [("counts", (uint)Programs.Options.MaxNamespaces), ("events", (uint)Programs.Options.RingBytes), .. Namespaces is null ? [("namespaces", 1u)] : Array.Empty<(string, uint)>(), .. Sizes]);
         lock (_programsGate)
         {
@@ -115,15 +147,11 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
         int descriptor = Libbpf.MapDescriptor(events);
         _ring = new RingReader(descriptor, Libbpf.MapEntries(events), _sink);
         using (var map = new SafeFileHandle(descriptor, ownsHandle: false)) _reading = Programs.Rings.Add(map, _ring);
-        loaded.Attach(Programs.Features);
-        if (Programs.Options.MeasureOverhead) _measured = Programs.Overhead.Add(loaded);
-        return ValueTask.FromResult<string?>(loaded.Describe());
+        return loaded;
     }
 
-    /// <inheritdoc />
-    protected sealed override ValueTask OnStopAsync()
+    private void Unload()
     {
-        _measured?.Dispose(); // and takes what it has seen until now
         lock (_programsGate)
         {
             try
@@ -142,11 +170,8 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
                 _filtered.Clear();
                 _object?.Dispose();
                 _object = null;
-                _lease?.Dispose();
-                _lease = null;
             }
         }
-        return ValueTask.CompletedTask;
     }
 
     /// <summary>The programs are in the kernel, not attached yet: take their maps.</summary>

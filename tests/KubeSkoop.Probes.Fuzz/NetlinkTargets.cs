@@ -117,13 +117,15 @@ internal static class NetlinkTargets
         var messages = new NetlinkMessages(bytes);
         List<IpvsService> services = [];
         List<IpvsServer> servers = [];
+        HashSet<IpvsServiceKey> serviceKeys = [];
+        HashSet<IpvsServerKey> serverKeys = [];
         int met = 0;
         while (messages.MoveNext())
         {
             met++;
             NetlinkMessage message = messages.Current;
-            new IpvsServiceVisitor(services, message.Type, 100).Visit(message);
-            new IpvsServerVisitor(servers, message.Type, new IpvsServiceKey(1, 2, 0, IpvsServiceKey.IPv6, 6)).Visit(message);
+            new IpvsServiceVisitor(services, serviceKeys, message.Type, 100).Visit(message);
+            new IpvsServerVisitor(servers, serverKeys, message.Type, new IpvsServiceKey(1, 2, 0, IpvsServiceKey.IPv6, 6)).Visit(message);
         }
         Targets.Promise(services.Count <= met && servers.Count <= met, "more rows than messages");
         using var ns = new IpvsNamespace(new NetworkNamespace(1, false, new NamespaceFacts(null, null, null, null)));

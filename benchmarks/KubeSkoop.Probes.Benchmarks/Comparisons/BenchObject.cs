@@ -15,4 +15,9 @@ internal static class BenchObject
         var options = new EbpfOptions();
         return BpfObject.Load(name, image, [new Hook(name, new HookVariant("tp_btf", programs, static _ => null))], KernelFeatures.Of(options), options, logger: null);
     }
+
+    internal static void Attach(BpfObject loaded)
+    {
+        if (loaded.Attach() is var (_, refusal)) throw new InvalidOperationException(refusal);
+    }
 }

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using KubeSkoop.Probes.Ebpf;
-using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using KubeSkoop.Probes.Procfs;
 using Microsoft.Extensions.Options;
@@ -69,7 +68,7 @@ internal static class OverheadComparison
                             case 1:
                                 using (BpfObject empty = BenchObject.Load("empty", [.. tracepoints.Select(static t => $"at_{t}")]))
                                 {
-                                    empty.Attach(KernelFeatures.Of(options));
+                                    BenchObject.Attach(empty);
                                     rates.Empty.Add(RateOf(work, kind, milliseconds));
                                 }
                                 break;
@@ -113,7 +112,7 @@ internal static class OverheadComparison
             double empties;
             using (BpfObject empty = BenchObject.Load("empty", [.. tracepoints.Select(static t => $"at_{t}")]))
             {
-                empty.Attach(KernelFeatures.Of(options));
+                BenchObject.Attach(empty);
                 long operations = work.Ask($"{kind} {milliseconds}")[0];
                 empties = empty.CostOfEach().Sum(static p => (double)p.Nanoseconds) / operations;
             }

@@ -3,6 +3,9 @@ using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Interop;
 
+/// <summary>bpf(2); a descriptor or 0, else the negative errno.</summary>
+internal unsafe delegate int BpfCall(int command, void* attributes, uint size);
+
 /// <summary>System calls that need no libbpf.</summary>
 internal static unsafe partial class KernelCalls
 {
@@ -15,7 +18,7 @@ internal static unsafe partial class KernelCalls
     /// <summary>How often the kernel's clock ticks (CONFIG_HZ): what a coarse clock's resolution is.</summary>
     internal static TimeSpan Tick { get; } = ReadTick();
 
-    /// <summary>bpf(2); a descriptor or 0, else the negative errno.</summary>
+    /// <inheritdoc cref="BpfCall" />
     internal static int Bpf(int command, void* attributes, uint size)
     {
         nint result = Syscall(BpfNumber, command, attributes, (nint)size);

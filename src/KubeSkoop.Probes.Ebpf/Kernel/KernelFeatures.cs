@@ -1,5 +1,6 @@
 using System.Globalization;
 using KubeSkoop.Probes.Ebpf.Interop;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Kernel;
 
@@ -7,19 +8,24 @@ namespace KubeSkoop.Probes.Ebpf.Kernel;
 internal sealed unsafe class KernelFeatures
 {
     private const int ProgLoad = 5; // enum bpf_cmd, include/uapi/linux/bpf.h
+    private const int RawTracepointOpen = 17;
     private const int ProgTypeTracing = 26;
     private const int AttachRawTracepoint = 23;
     private const int AttachFunctionEntry = 24;
     private const int LoadAttributesSize = 128;
     private const string LockdownPath = "/sys/kernel/security/lockdown";
+    private const int AttachAttributesSize = 16;
     private const string KprobeSource = "/sys/bus/event_source/devices/kprobe/type";
 
     private static readonly (int Bit, string Name)[] Capabilities = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
     private static readonly Lock Gate = new();
     private static KernelFeatures? _current;
 
-    private KernelFeatures(string? btfPath, string kernelBtf, string lockdown)
+    private readonly BpfCall _bpf;
+
+    private KernelFeatures(string? btfPath, string kernelBtf, string lockdown, BpfCall bpf)
     {
+        _bpf = bpf;
         Release = Read("/proc/sys/kernel/osrelease") ?? "unknown";
         Lockdown = LockdownOf(Read(lockdown));
         MissingCapabilities = Missing(File.Exists("/proc/thread-self/status") ? File.ReadLines("/proc/thread-self/status") : []);
@@ -35,8 +41,8 @@ internal sealed unsafe class KernelFeatures
         // What such a hook is on, the kernel looks up in type information of its own, by a number in it. A file says where fields lie, no more.
         string? ownProblem = BtfProblem ?? (File.Exists(kernelBtf) ? null
             : $"the kernel publishes no type information of its own ({kernelBtf}), which this way needs; the file of {EbpfOptions.SectionName}:{nameof(EbpfOptions.BtfPath)} cannot stand for it");
-        TracepointRefusal = ownProblem ?? TryLoad(AttachRawTracepoint, Btf!.TracepointId("sched_switch"));
-        FunctionRefusal = ownProblem ?? TryLoad(AttachFunctionEntry, Btf!.FunctionId("tcp_connect"));
+        TracepointRefusal = ownProblem ?? Try(AttachRawTracepoint, Btf!.TracepointId("sched_switch"));
+        FunctionRefusal = ownProblem ?? Try(AttachFunctionEntry, Btf!.FunctionId("tcp_connect"));
         KprobeRefusal = File.Exists(KprobeSource) ? null : "this kernel has no kprobes (CONFIG_KPROBES)";
     }
 
@@ -80,7 +86,8 @@ internal sealed unsafe class KernelFeatures
     /// <param name="btfPath">Type information from a file, as in the settings.</param>
     /// <param name="kernelBtf">Where the kernel publishes its own.</param>
     /// <param name="lockdown">Where it says whether it is locked down.</param>
-    internal static KernelFeatures Probe(string? btfPath = null, string kernelBtf = Btf.KernelPath, string lockdown = LockdownPath) => new(btfPath, kernelBtf, lockdown);
+    /// <param name="bpf">Whom to ask; <see langword="null"/>: the kernel.</param>
+    internal static KernelFeatures Probe(string? btfPath = null, string kernelBtf = Btf.KernelPath, string lockdown = LockdownPath, BpfCall? bpf = null) => new(btfPath, kernelBtf, lockdown, bpf ?? KernelCalls.Bpf);
 
     /// <summary>Says plainly what no probe could do without.</summary>
     /// <param name="probe">Who asks.</param>
@@ -131,8 +138,8 @@ internal sealed unsafe class KernelFeatures
         return string.Join(" and ", Capabilities.Where(c => (effective >> c.Bit & 1) == 0).Select(static c => c.Name));
     }
 
-    // A program that returns 0. Whether it loads is what counts.
-    private string? TryLoad(int attachType, int typeId)
+    // A program that returns 0, loaded and attached once: arm64 before 6.4 loads those for functions, and attaches none (ENOTSUPP).
+    private string? Try(int attachType, int typeId)
     {
         if (typeId == 0) return "the kernel's type information has nothing to attach to";
         ulong* instructions = stackalloc ulong[2];
@@ -148,22 +155,25 @@ internal sealed unsafe class KernelFeatures
             *(byte**)(attributes + 16) = license;
             *(int*)(attributes + 68) = attachType; // expected_attach_type
             *(int*)(attributes + 108) = typeId; // attach_btf_id
-            int result = KernelCalls.Bpf(ProgLoad, attributes, LoadAttributesSize);
-            if (result >= 0)
-            {
-                new Microsoft.Win32.SafeHandles.SafeFileHandle(result, ownsHandle: true).Dispose();
-                return null;
-            }
-            return -result switch
-            {
-                1 when MissingCapabilities.Length > 0 => $"EPERM: {MissingCapabilities} missing",
-                1 when Lockdown is "integrity" or "confidentiality" => $"EPERM: the kernel is locked down ({Lockdown})",
-                1 when Lockdown is null => "EPERM: the kernel refuses it; it may be locked down, which it does not tell here (/sys/kernel/security/lockdown)",
-                1 => "EPERM: the kernel refuses it",
-                _ => $"{Loading.Errors.Name(-result)}: the kernel refuses it",
-            };
+            int loaded = _bpf(ProgLoad, attributes, LoadAttributesSize);
+            if (loaded < 0) return Refusal(-loaded, "the kernel refuses it");
+            using var program = new SafeFileHandle(loaded, ownsHandle: true);
+            new Span<byte>(attributes, AttachAttributesSize).Clear(); // no name: the program knows to what
+            *(int*)(attributes + 8) = loaded;
+            int attached = _bpf(RawTracepointOpen, attributes, AttachAttributesSize);
+            if (attached < 0) return Refusal(-attached, "the kernel loads it, but does not attach it");
+            new SafeFileHandle(attached, ownsHandle: true).Dispose();
+            return null;
         }
     }
+
+    private string Refusal(int error, string what) => error switch
+    {
+        1 when MissingCapabilities.Length > 0 => $"EPERM: {MissingCapabilities} missing",
+        1 when Lockdown is "integrity" or "confidentiality" => $"EPERM: the kernel is locked down ({Lockdown})",
+        1 when Lockdown is null => $"EPERM: {what}; it may be locked down, which it does not tell here (/sys/kernel/security/lockdown)",
+        _ => $"{Loading.Errors.Name(error)}: {what}",
+    };
 
     // ffffffff81000000 t name	[module]. The names are there for everyone, the addresses need not be.
     private static bool HasSymbol(string name)

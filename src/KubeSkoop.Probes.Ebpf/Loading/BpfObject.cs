@@ -17,6 +17,12 @@ internal sealed record HookVariant(string Name, string[] Programs, Func<KernelFe
 {
     /// <summary>Whether the kernel finds what it is on in type information of its own.</summary>
     internal bool NeedsKernelTypes => Name is "tp_btf" or "fentry";
+
+    /// <summary>What the kernel said when its programs were to be attached, if that was tried and failed.</summary>
+    internal string? AttachRefusal { get; init; }
+
+    /// <summary>Why it cannot be taken, or <see langword="null"/>.</summary>
+    internal string? WhyNot(KernelFeatures features) => AttachRefusal ?? Refusal(features);
 }
 
 /// <summary>A moment in the kernel a probe needs to see, and the ways to it, the best first.</summary>
@@ -24,9 +30,16 @@ internal sealed record Hook(string Name, params HookVariant[] Variants)
 {
     /// <summary>What the probe cannot see where there is no way, if it can do without; <see langword="null"/> if it cannot.</summary>
     internal string? Without { get; init; }
+
+    /// <summary>The same, after the kernel has refused to attach some programs, with what it said of each.</summary>
+    internal Hook After(IReadOnlyDictionary<string, string> refused) =>
+        this with { Variants = [.. Variants.Select(v => v with { AttachRefusal = v.Programs.Select(refused.GetValueOrDefault).FirstOrDefault(static said => said is not null) })] };
 }
 
-/// <summary>The way that was taken to a hook; none, for a reason, where the probe does without it.</summary>
+/// <summary>The way that was taken to a hook; none where the probe does without it.</summary>
+/// <param name="Hook">The hook.</param>
+/// <param name="Variant">The way.</param>
+/// <param name="Refusal">Why there is none; or what the kernel said of better ways that it has loaded and not attached.</param>
 internal sealed record ChosenHook(Hook Hook, HookVariant? Variant, string? Refusal = null);
 
 /// <summary>
@@ -99,8 +112,8 @@ internal sealed unsafe class BpfObject : IDisposable
     }
 
     /// <summary>Attaches every program that was loaded.</summary>
-    /// <exception cref="ProbeUnavailableException">The kernel refuses one.</exception>
-    internal void Attach(KernelFeatures features)
+    /// <returns>The first that the kernel refuses, and why; the object is then to be loaded anew, <see cref="Hook.After"/> that.</returns>
+    internal (string Program, string Refusal)? Attach()
     {
         foreach (nint program in _programs)
         {
@@ -111,10 +124,12 @@ internal sealed unsafe class BpfObject : IDisposable
             if (link.IsInvalid)
             {
                 link.Dispose();
-                throw Explain(_probe, $"the program {Libbpf.ProgramName(program)} cannot be attached", error, said, features);
+                string name = Libbpf.ProgramName(program);
+                return (name, $"the program {name} cannot be attached ({Reason(error, said)})");
             }
             _links.Add(link);
         }
+        return null;
     }
 
     /// <summary>Attaches a program to what <paramref name="target"/> stands for, for as long as this lives, or the process. The type: enum bpf_attach_type, include/uapi/linux/bpf.h.</summary>
@@ -203,11 +218,14 @@ internal sealed unsafe class BpfObject : IDisposable
     internal string Describe()
     {
         var words = new List<string>();
+        string? first = null;
         foreach (ChosenHook hook in Hooks)
         {
             if (hook.Variant is not { } variant) words.Add($"without {hook.Hook.Without} ({hook.Refusal})");
-            else if (words.Count == 0) words.Add(variant.Name);
-            else if (variant.Name != words[0]) words.Add($"{variant.Name} ({hook.Hook.Name})");
+            else if (hook.Refusal is { } refusal) words.Add($"{variant.Name} ({hook.Hook.Name}; {refusal})");
+            else if (first is null) words.Add(variant.Name);
+            else if (variant.Name != first) words.Add($"{variant.Name} ({hook.Hook.Name})");
+            first ??= hook.Variant?.Name;
         }
         return string.Join(", ", words);
     }
@@ -258,8 +276,8 @@ internal sealed unsafe class BpfObject : IDisposable
                     reasons.Add($"{variant.Name}: not the one asked for ({wanted})");
                     continue;
                 }
-                if (variant.Refusal(features) is not { } reason) return new ChosenHook(hook, variant);
-                reasons.Add($"{variant.Name}: {reason}");
+                if (variant.WhyNot(features) is { } reason) reasons.Add($"{variant.Name}: {reason}");
+                else return new ChosenHook(hook, variant, NotAttached(hook));
             }
             string why = string.Join("; ", reasons.Distinct());
             return hook.Without is not null && !only ? new ChosenHook(hook, null, why)
@@ -274,6 +292,12 @@ internal sealed unsafe class BpfObject : IDisposable
         const uint NoPreallocation = 1; // BPF_F_NO_PREALLOC
         for (nint map = Libbpf.NextMap(handle, 0); map != 0; map = Libbpf.NextMap(handle, map))
             if (Libbpf.MapType(map) is Hash or PerCpuHash) _ = Libbpf.SetMapFlags(map, Libbpf.MapFlags(map) & ~NoPreallocation);
+    }
+
+    private static string? NotAttached(Hook hook)
+    {
+        string[] tried = [.. hook.Variants.Where(static v => v.AttachRefusal is not null).Select(static v => $"{v.Name}: {v.AttachRefusal}")];
+        return tried.Length > 0 ? string.Join("; ", tried) : null;
     }
 
     private static BpfObjectHandle Open(string probe, byte[] image, string? btf, ILogger logger)
@@ -291,10 +315,10 @@ internal sealed unsafe class BpfObject : IDisposable
         }
     }
 
+    private static string Reason(int error, string said) => Verifier.Shorten(said) is { Length: > 0 } reason ? $"{Errors.Name(error)}: {reason}" : Errors.Name(error);
+
     private static ProbeUnavailableException Explain(string probe, string what, int error, string said, KernelFeatures features)
     {
-        string reason = Verifier.Shorten(said);
-        string why = reason.Length > 0 ? $"{Errors.Name(error)}: {reason}" : Errors.Name(error);
         string remedy = error switch
         {
             1 or 13 when features.MissingCapabilities is { Length: > 0 } missing => $"Give the process {missing}.",
@@ -304,6 +328,6 @@ internal sealed unsafe class BpfObject : IDisposable
             12 => "The kernel is out of memory for maps; lower the size of rings and the number of namespaces.",
             _ => string.Create(CultureInfo.InvariantCulture, $"Please report it with the kernel's version, {features.Release}."),
         };
-        return new ProbeUnavailableException(probe, what, why, remedy);
+        return new ProbeUnavailableException(probe, what, Reason(error, said), remedy);
     }
 }

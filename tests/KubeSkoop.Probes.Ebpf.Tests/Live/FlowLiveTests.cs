@@ -113,6 +113,48 @@ public sealed class FlowLiveTests
         }
     }
 
+    // As the host has with kube-proxy, and a pod with a sidecar.
+    [LiveFact(Needs.NetNs | Needs.Bpf, "nft")]
+    public async Task What_the_namespace_translates_itself_is_sent_with_the_new_addresses_and_received_with_the_old()
+    {
+        const string Service = "10.96.0.1", Masked = "10.99.0.77";
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await left.IpAsync("address", "add", Masked + "/24", "dev", "eth0");
+            await left.IpAsync("route", "add", Service, "via", "10.99.0.2");
+            await left.ExecuteAsync(
+                "nft",
+                $$"""
+                table ip translate {
+                  chain out { type nat hook output priority -100; ip daddr {{Service}} dnat to 10.99.0.2; }
+                  chain post { type nat hook postrouting priority 100; ip daddr 10.99.0.2 snat to {{Masked}}; }
+                }
+                """);
+            await using var bench = new EbpfBench();
+            FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
+            using Socket server = await right.BindUdpAsync(new IPEndPoint(TestNamespace.RightIPv4, 4711));
+            using Socket client = await left.BindUdpAsync(new IPEndPoint(TestNamespace.LeftIPv4, 0));
+            byte[] buffer = new byte[100];
+            EndPoint from = new IPEndPoint(IPAddress.Any, 0);
+            for (int i = 0; i < 3; i++)
+            {
+                client.SendTo(buffer.AsSpan(0, 10), new IPEndPoint(IPAddress.Parse(Service), 4711));
+                Assert.Equal(10, server.ReceiveFrom(buffer, ref from));
+                server.SendTo(buffer.AsSpan(0, 20), from);
+                Assert.Equal(20, client.Receive(buffer));
+            }
+            var there = (3ul, 3ul * (10 + IPv4Header + UdpHeader));
+            var back = (3ul, 3ul * (20 + IPv4Header + UdpHeader));
+            Dictionary<string, (ulong Packets, ulong Bytes)> rows = Rows(bench, probe, left);
+            Assert.Equal([$"{Service} > 10.99.0.1 udp receive", $"{Masked} > 10.99.0.2 udp transmit"], rows.Keys.Where(static k => k.Contains("udp", StringComparison.Ordinal)).Order(StringComparer.Ordinal));
+            Assert.Equal((there, back), (rows[$"{Masked} > 10.99.0.2 udp transmit"], rows[$"{Service} > 10.99.0.1 udp receive"]));
+            rows = Rows(bench, probe, right);
+            Assert.Equal((there, back), (rows[$"{Masked} > 10.99.0.2 udp receive"], rows[$"10.99.0.2 > {Masked} udp transmit"]));
+        }
+    }
+
     [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task A_datagram_in_fragments_is_one_and_fragments_of_a_raw_socket_have_no_ports_but_the_first()
     {

@@ -2,8 +2,10 @@ using System.Net;
 using KubeSkoop.Probes.Ebpf.Interop;
 using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
+using KubeSkoop.Probes.Ebpf.Tests.Interop;
 using KubeSkoop.Probes.Ebpf.Tests.Live;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.Ebpf.Tests.Loading;
 
@@ -65,6 +67,74 @@ public sealed class LoadingTests
         Assert.Contains("it has no way by kprobe", Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", [nothing], features, "kprobe")).Message, StringComparison.Ordinal);
         ChosenHook without = Assert.Single(BpfObject.Choose("x", [nothing with { Without = "something" }], features, null));
         Assert.Equal((null, "tp_btf: there is no tracepoint nothing"), (without.Variant, without.Refusal));
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public unsafe void Functions_whose_programs_are_loaded_but_not_attached_are_hooked_another_way()
+    {
+        const int ProgLoad = 5, RawTracepointOpen = 17, FunctionEntry = 24, NotSupported = 524;
+        int kind = 0;
+        KernelFeatures features = KernelFeatures.Probe(bpf: (command, attributes, _) =>
+        {
+            if (command == ProgLoad) kind = *(int*)((byte*)attributes + 68); // expected_attach_type
+            else Assert.Equal(RawTracepointOpen, command);
+            return command == RawTracepointOpen && kind == FunctionEntry ? -NotSupported : Descriptor();
+        });
+        Assert.Null(features.TracepointRefusal);
+        Assert.Equal("ENOTSUPP: the kernel loads it, but does not attach it", features.FunctionRefusal);
+        var hook = new Hook("connect", new HookVariant("fentry", ["a"], static k => k.Function("tcp_connect")), new HookVariant("kprobe", ["b"], static _ => null));
+        Assert.Equal("kprobe", Assert.Single(BpfObject.Choose("x", [hook], features, null)).Variant!.Name);
+
+        static int Descriptor()
+        {
+            using SafeFileHandle file = File.OpenHandle("/dev/null");
+            int descriptor = (int)file.DangerousGetHandle();
+            file.SetHandleAsInvalid(); // it is the caller's now
+            return descriptor;
+        }
+    }
+
+    [LiveFact(Needs.Bpf)]
+    public void A_way_that_the_kernel_does_not_attach_makes_room_for_the_next_and_its_reason_is_kept()
+    {
+        var options = new EbpfOptions();
+        KernelFeatures features = KernelFeatures.Of(options);
+        var hook = new Hook("switch", new HookVariant("kprobe", ["refused"], static _ => null), new HookVariant("tp_btf", ["taken"], static k => k.Tracepoint("sched_switch", 1)));
+        using BpfObject first = BpfObject.Load("unattachable", TestObject.Image("unattachable"), [hook], features, options, null);
+        (string program, string refusal) = first.Attach()!.Value;
+        Assert.Equal("refused", program);
+        Assert.StartsWith("the program refused cannot be attached (E", refusal, StringComparison.Ordinal);
+
+        hook = hook.After(new Dictionary<string, string> { [program] = refusal });
+        using BpfObject second = BpfObject.Load("unattachable", TestObject.Image("unattachable"), [hook], features, options, null);
+        Assert.Null(second.Attach());
+        Assert.Equal($"tp_btf (switch; kprobe: {refusal})", second.Describe());
+        Hook only = hook with { Variants = [hook.Variants[0]] };
+        Assert.Contains($"kprobe: {refusal}", Assert.Throws<ProbeUnavailableException>(() => BpfObject.Choose("x", [only], features, null)).Why, StringComparison.Ordinal);
+        ChosenHook without = Assert.Single(BpfObject.Choose("x", [only with { Without = "something" }], features, null));
+        Assert.Equal((null, $"kprobe: {refusal}"), (without.Variant, without.Refusal));
+    }
+
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_probe_of_which_a_way_is_not_attached_runs_with_the_next()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        var options = new EbpfOptions();
+        await using var bench = new EbpfBench(options);
+        options.Hook = null;
+        await using var probe = new ResetProbe(bench.Programs);
+        for (int i = 0; i < 2; i++) // every start asks the kernel again
+        {
+            await probe.StartAsync();
+            if (bench.Programs.Features.KprobeRefusal is not null)
+                Assert.StartsWith("tp_btf (reset; kprobe: the program answer_by_kprobe cannot be attached (", probe.Status.Source, StringComparison.Ordinal);
+            else
+                Assert.Equal("kprobe", probe.Status.Source);
+            await ns.RefusedConnectionsAsync(3, new IPEndPoint(IPAddress.Loopback, 4711));
+            TcpResetRecord row = bench.Record(probe, ns);
+            Assert.Equal(3ul, row.SentWithoutSocket.Value + row.Received.Value);
+            await probe.StopAsync();
+        }
     }
 
     [LiveFact(Needs.Bpf, "setpriv", "bpftool")]
@@ -255,5 +325,23 @@ public sealed class LoadingTests
         Assert.InRange(cost.RunTime!.Value.TotalMicroseconds / cost.Runs.Value, 0.05, 1000);
         await probe.StopAsync();
         Assert.True(probe.ReadKernelStatistics().Runs >= cost.Runs); // it does not go back
+    }
+
+    // tcpreset's programs: those that answer by kprobe, which some kernels have not, or those that are told of resets.
+    private sealed class ResetProbe(EbpfPrograms programs) : EbpfCountsProbe<TcpResetRecord, TcpResetEvent, TcpResetOptions>(TcpResetProbe.About, programs, null, null)
+    {
+        public override MetricTable<TcpResetRecord> Metrics => TcpResetRecord.Metrics;
+
+        private protected override IReadOnlyList<Hook> Hooks =>
+        [
+            new("reset",
+                new HookVariant("kprobe", ["answer_by_kprobe", "answer6_by_kprobe"], static _ => null),
+                new HookVariant("tp_btf", ["receive_reset"], static k => k.Tracepoint("tcp_receive_reset", 1))),
+        ];
+
+        // struct tcpreset_counts, bpf/tcpreset.h
+        private protected override void Write(ref TcpResetRecord record, ReadOnlySpan<ulong> counts) => (record.SentWithoutSocket, record.Received) = (counts[0], counts[3]);
+
+        private protected override TcpResetEvent? Understand(ReadOnlySpan<byte> record) => null;
     }
 }

@@ -61,6 +61,40 @@ public sealed class IpvsMessagesTests
         Assert.Equal("10.0.0.9:8080", server.Key.ToString());
     }
 
+    // What is put in while the kernel tells a list moves the place it goes on from.
+    [Fact]
+    public void What_comes_twice_is_asked_for_again_and_has_one_row()
+    {
+        using var fake = new FakeNetlink(q => q.Number == 1 ? [Told(q, 1, 2), Told(q, 2, 3), q.Done()] : [Told(q, 9, 1), Told(q, 2, 3), q.Done()]);
+        List<IpvsService> services = [];
+        var visitor = new IpvsServiceVisitor(services, [], Family, 100);
+        Assert.Equal(NetlinkOutcome.Ok, IpvsMessages.Ask(fake.Client, fake.Settings, new NetlinkBuffer(), IpvsMessages.ServicesRequest(Family), ref visitor).Outcome);
+        Assert.Equal(["TCP 10.0.0.9:80", "TCP 10.0.0.1:80", "TCP 10.0.0.2:80", "TCP 10.0.0.3:80"], services.Select(static s => s.Key.ToString()));
+        Assert.Equal((2, 1L), (fake.Requests, fake.Settings.Counts.Interrupted));
+    }
+
+    [Fact]
+    public void Services_that_always_come_twice_have_one_row_each_and_the_answer_is_not_whole()
+    {
+        using var fake = new FakeNetlink(q => [Told(q, 1, 2), Told(q, 2, 3), Told(q, 3, 4), q.Done()]);
+        List<IpvsService> services = [];
+        var visitor = new IpvsServiceVisitor(services, [], Family, 3);
+        Assert.Equal(NetlinkOutcome.Inconsistent, IpvsMessages.Ask(fake.Client, fake.Settings, new NetlinkBuffer(), IpvsMessages.ServicesRequest(Family), ref visitor).Outcome);
+        Assert.Equal(["TCP 10.0.0.1:80", "TCP 10.0.0.2:80", "TCP 10.0.0.3:80"], services.Select(static s => s.Key.ToString()));
+        Assert.Equal((1, fake.Settings.Attempts), (visitor.Surplus, fake.Requests));
+    }
+
+    [Fact]
+    public void Servers_that_always_come_twice_have_one_row_each()
+    {
+        (ushort, byte[])[] one = [(1, [10, 0, 0, 9, .. new byte[12]]), (2, [31, 144])], other = [(1, [10, 0, 0, 9, .. new byte[12]]), (2, [31, 145])];
+        using var fake = new FakeNetlink(q => [Part(q, Message(2, one)), [.. Part(q, Message(2, other)), .. Part(q, Message(2, one))], q.Done()]);
+        List<IpvsServer> servers = [];
+        var visitor = new IpvsServerVisitor(servers, [], Family, Service);
+        Assert.Equal(NetlinkOutcome.Inconsistent, IpvsMessages.Ask(fake.Client, fake.Settings, new NetlinkBuffer(), IpvsMessages.ServersRequest(new byte[128], Family, Service), ref visitor).Outcome);
+        Assert.Equal(["10.0.0.9:8080", "10.0.0.9:8081"], servers.Select(static s => s.Key.ToString()));
+    }
+
     [Fact]
     public void What_is_no_service_is_refused()
     {
@@ -109,6 +143,13 @@ public sealed class IpvsMessagesTests
         };
         Assert.Equal([2, 3, 4, 5, 6, 1, 7, 8, 9, 10, 11, 12, 13, 14, 15], IpvsServicesRecord.Metrics.Select(m => int.Parse(m.Read!(in record).ToString()!, System.Globalization.CultureInfo.InvariantCulture)));
     }
+
+    // A datagram with services at these addresses.
+    private static byte[] Told(FakeNetlink.Question question, params byte[] last) =>
+        [.. last.SelectMany(n => Part(question, Message(1, (1, U16(2)), (2, U16(6)), (3, [10, 0, 0, n, .. new byte[12]]), (4, [0, 80]))))];
+
+    private static byte[] Part(FakeNetlink.Question question, byte[] message) =>
+        FakeNetlink.Message(Family, NetlinkFlags.Multipart, question.Header.Sequence, question.Header.Port, message.AsSpan(NetlinkHeader.Size));
 
     private static IpvsService Read((ushort, byte[])[] attributes)
     {

@@ -88,7 +88,7 @@ public sealed partial class RecordedMessagesTests
     {
         List<IpvsService> services = [];
         ushort family = FamilyOf(folder + "ipvs-services.bin");
-        var visitor = new IpvsServiceVisitor(services, family, 100);
+        var visitor = new IpvsServiceVisitor(services, [], family, 100);
         Visit(folder + "ipvs-services.bin", ref visitor);
         string text = Fixture.Text(folder + "ipvsadm.txt");
         Assert.Equal(["FWM 7 wrr", "TCP 127.0.0.1:80 rr", "TCP [::1]:80 lc"], services.Select(static s => $"{s.Key} {IpvsMessages.NameOf(s.Scheduler)}").Order(StringComparer.Ordinal));
@@ -97,7 +97,7 @@ public sealed partial class RecordedMessagesTests
         Assert.Equal(3ul, ours.Counts.Connections.Value); // of the scene
 
         List<IpvsServer> servers = [];
-        var listed = new IpvsServerVisitor(servers, family, ours.Key);
+        var listed = new IpvsServerVisitor(servers, [], family, ours.Key);
         Visit(folder + "ipvs-servers.bin", ref listed);
         Assert.Equal(["127.0.0.1:8000", "127.0.0.1:8001"], servers.Select(static s => s.Key.ToString()).Order(StringComparer.Ordinal));
         foreach (IpvsServer server in servers)

@@ -83,7 +83,8 @@ public sealed unsafe class FlowProbe : MetricProbe<FlowRecord>, IConfigurablePro
         ],
         Notes =
         [
-            "Counted where a socket takes a packet and where it has sent one, in the socket's own namespace: with the pod's own addresses, before the node translates them on the way out and after it has on the way in, and each packet once on each side.",
+            "Counted where a socket takes a packet and where it has sent one, in the socket's own namespace, each packet once on each side. What the node translates on the way out or in (NAT) is not seen: the addresses are the pod's own.",
+            "Where the namespace translates addresses itself (the host with kube-proxy, a pod with a sidecar), what is sent has those after, what is received those its socket knows: one connection has a row to the pod behind a service, and one from the service.",
             "Bytes are those of IP packets, without the link's header. A large packet that the kernel or the device cuts up later counts as its segments, with their headers; one that was put together when it came counts as what it was made of.",
             "A datagram that is sent in fragments is one packet, as its socket sees it; fragments that a raw socket writes itself count one by one, and those after the first have no ports.",
             "Not seen: what is only forwarded, what the kernel drops before a socket has it, what it takes without a socket (echo requests, segments of connections in TIME_WAIT or of none), and the outside of tunnels. A packet for several sockets counts for each.",

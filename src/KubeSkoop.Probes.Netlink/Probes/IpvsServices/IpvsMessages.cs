@@ -159,6 +159,22 @@ internal static class IpvsMessages
         return request.Finish();
     }
 
+    /// <summary>
+    /// Asks for a list. After each datagram the kernel counts its way back to where it was, and does not mark the answer when that has become another place
+    /// (ip_vs_genl_dump_services): what was put in before comes with a repetition, and is asked for again. What was taken out leaves no trace.
+    /// </summary>
+    internal static NetlinkResult Ask<TVisitor>(NetlinkSocket socket, NetlinkSettings settings, NetlinkBuffer buffer, Span<byte> request, ref TVisitor visitor)
+        where TVisitor : struct, IIpvsListVisitor
+    {
+        for (int attempt = 0; attempt < settings.Attempts; attempt++)
+        {
+            NetlinkResult result = socket.Dump(buffer, request, ref visitor);
+            if (result.Outcome != NetlinkOutcome.Ok || !visitor.Repeats) return result;
+            settings.Counts.WasInterrupted();
+        }
+        return new NetlinkResult(NetlinkOutcome.Inconsistent);
+    }
+
     /// <summary>Reads a service; false when the message is not what it should be.</summary>
     internal static bool TryRead(in NetlinkMessage message, ushort family, out IpvsService service)
     {
@@ -330,36 +346,56 @@ internal struct IpvsFamilyVisitor : INetlinkVisitor
     }
 }
 
+/// <summary>Takes a list of IPVS.</summary>
+internal interface IIpvsListVisitor : INetlinkVisitor
+{
+    /// <summary>Whether something has come twice.</summary>
+    bool Repeats { get; }
+}
+
 /// <summary>Collects services, up to a number.</summary>
-internal struct IpvsServiceVisitor(List<IpvsService> services, ushort family, int most) : INetlinkVisitor
+internal struct IpvsServiceVisitor(List<IpvsService> services, HashSet<IpvsServiceKey> keys, ushort family, int most) : IIpvsListVisitor
 {
     /// <summary>Those that were too many.</summary>
     internal int Surplus { get; private set; }
 
+    public bool Repeats { get; private set; }
+
     public void Begin()
     {
         services.Clear();
+        keys.Clear();
         Surplus = 0;
+        Repeats = false;
     }
 
     public bool Visit(in NetlinkMessage message)
     {
         if (!IpvsMessages.TryRead(message, family, out IpvsService service)) return false;
-        if (services.Count < most) services.Add(service);
+        if (!keys.Add(service.Key)) Repeats = true;
+        else if (services.Count < most) services.Add(service);
         else Surplus++;
         return true;
     }
 }
 
 /// <summary>Collects the real servers of a service.</summary>
-internal readonly struct IpvsServerVisitor(List<IpvsServer> servers, ushort family, IpvsServiceKey service) : INetlinkVisitor
+internal struct IpvsServerVisitor(List<IpvsServer> servers, HashSet<IpvsServerKey> keys, ushort family, IpvsServiceKey service) : IIpvsListVisitor
 {
-    public void Begin() => servers.Clear();
+    public bool Repeats { get; private set; }
+
+    public void Begin()
+    {
+        servers.Clear();
+        keys.Clear();
+        Repeats = false;
+    }
 
     public bool Visit(in NetlinkMessage message)
     {
         if (!IpvsMessages.TryRead(message, family, service, out IpvsServer server)) return false;
-        servers.Add(server);
+        if (keys.Add(server.Key)) servers.Add(server);
+        else Repeats = true;
         return true;
     }
 }

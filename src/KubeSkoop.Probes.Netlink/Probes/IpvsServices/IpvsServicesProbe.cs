@@ -20,6 +20,8 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
     private readonly PerNamespace<IpvsNamespace> _namespaces = new(static ns => new IpvsNamespace(ns));
     private readonly List<IpvsService> _services = [];
     private readonly List<IpvsServer> _servers = [];
+    private readonly HashSet<IpvsServiceKey> _serviceKeys = [];
+    private readonly HashSet<IpvsServerKey> _serverKeys = [];
     private readonly byte[] _familyRequest = IpvsMessages.FamilyRequest();
     private readonly byte[] _serversRequest = new byte[128];
     private byte[] _servicesRequest = [];
@@ -65,6 +67,7 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
             "Totals of a namespace are those of the probe ipvs; they count what services that are gone had counted.",
             "The kernel adds up connections, packets and bytes every two seconds (net.ipv4.vs.run_estimation): they are as old as that. The numbers of open connections are not.",
             "A service or real server that is removed takes its numbers with it; one that is set up again begins at zero.",
+            "The kernel tells long lists in pieces. One that changes in between may lack another service or real server for a sample, and nothing shows it; none has two rows.",
             "Packets and bytes come back through IPVS only when it masquerades.",
         ],
     };
@@ -96,11 +99,7 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
     protected override ValueTask<string?> OnStartAsync(CancellationToken cancellationToken)
     {
         // To ask for the family would load the module.
-        if (!IsLoaded())
-        {
-            throw new ProbeUnavailableException(About.Name, "this kernel has no IPVS", "the kernel module ip_vs is not loaded",
-                "Load it with 'modprobe ip_vs' if this node is to use IPVS, or disable this probe.");
-        }
+        if (!IsLoaded()) throw IpvsAbsence.Explain(About.Name, "this kernel has no IPVS", "/proc");
         _family = 0;
         _table.Acquire();
         _acquired = true;
@@ -154,8 +153,8 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
             _family = family.Family;
             _servicesRequest = IpvsMessages.ServicesRequest(_family);
         }
-        var services = new IpvsServiceVisitor(_services, _family, Options.MaxServices);
-        result = socket.Dump(_table.Buffer, _servicesRequest, ref services);
+        var services = new IpvsServiceVisitor(_services, _serviceKeys, _family, Options.MaxServices);
+        result = IpvsMessages.Ask(socket, sockets.Settings, _table.Buffer, _servicesRequest, ref services);
         if (!result.IsComplete) return result;
         bool isWhole = services.Surplus == 0 && result.Outcome == NetlinkOutcome.Ok;
         ns.Begin();
@@ -164,8 +163,8 @@ public sealed class IpvsServicesProbe(NetlinkSockets sockets, IOptions<IpvsServi
             ref IpvsServicesRecord record = ref batch.Add(ns.Meet(in service));
             record.Service = service.Counts;
             if (!Options.Servers) continue;
-            var servers = new IpvsServerVisitor(_servers, _family, service.Key);
-            result = socket.Dump(_table.Buffer, IpvsMessages.ServersRequest(_serversRequest, _family, service.Key), ref servers);
+            var servers = new IpvsServerVisitor(_servers, _serverKeys, _family, service.Key);
+            result = IpvsMessages.Ask(socket, sockets.Settings, _table.Buffer, IpvsMessages.ServersRequest(_serversRequest, _family, service.Key), ref servers);
             if (!result.IsComplete) return result;
             isWhole &= result.Outcome == NetlinkOutcome.Ok;
             record.Servers = (ulong)_servers.Count;

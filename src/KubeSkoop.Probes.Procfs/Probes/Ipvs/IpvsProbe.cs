@@ -5,6 +5,7 @@ namespace KubeSkoop.Probes.Procfs;
 public sealed class IpvsProbe(ProcNet net, TimeProvider? clock = null) : NetTableProbe<IpvsRecord>(About, clock, net.IpvsStats)
 {
     private readonly NetTable _stats = net.IpvsStats;
+    private readonly string _proc = net.Options.HostProc;
 
     /// <summary>What the probe is.</summary>
     public static ProbeDescriptor About { get; } = new()
@@ -45,8 +46,7 @@ public sealed class IpvsProbe(ProcNet net, TimeProvider? clock = null) : NetTabl
             foreach (NetTableRow row in _stats.Rows)
                 if (_stats.Look(row) is not (NetFileOutcome.Absent or NetFileOutcome.Vanished)) return source;
         }
-        throw new ProbeUnavailableException(About.Name, "no network namespace has /proc/net/ip_vs_stats", "the kernel module ip_vs is not loaded",
-            "Load it with 'modprobe ip_vs' if this node is to use IPVS, or disable this probe.");
+        throw IpvsAbsence.Explain(About.Name, "no network namespace has /proc/net/ip_vs_stats", _proc);
     }
 
     private protected override void ReadTables(SampleBatch<IpvsRecord> batch)
