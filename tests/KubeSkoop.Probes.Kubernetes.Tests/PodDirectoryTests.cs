@@ -563,17 +563,20 @@ public sealed class PodDirectoryTests
         Assert.Equal(202u, (await directory.FindAsync("late")).NamespaceInode);
     }
 
-    [LiveFact(Needs.NetNs)]
+    [Fact]
     public async Task A_namespace_the_runtime_tells_of_is_looked_for_at_once()
     {
+        using var proc = new FakeProc();
+        proc.AddProcess(1, HostInode, "init");
         await using FakeCri cri = await FakeCri.StartNewAsync();
-        await using PodDirectory directory = await TestDirectory.StartAsync(cri);
-        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) }), directory);
+        await using PodDirectory directory = await TestDirectory.StartAsync(cri, hostProc: proc.Root);
+        var options = new ProcfsOptions { HostProc = proc.Root, RefreshInterval = TimeSpan.FromHours(1) };
+        options.NamespaceDirectories.Clear();
+        using var source = new ProcNamespaceSource(Options.Create(options), directory);
         using IDisposable lease = source.Acquire();
-        await using TestNamespace ns = await TestNamespace.CreateAsync();
-        Assert.DoesNotContain(source.Current, n => n.Inode == ns.Inode);
-        cri.Add(FakePod.Make("job") with { NetnsPath = $"/run/netns/{ns.Name}" });
-        await Eventually.EqualAsync("job", () => source.Current.FirstOrDefault(n => n.Inode == ns.Inode)?.Pod?.Name, "the namespace's pod, an hour before the next look");
+        Assert.Single(source.Current);
+        cri.Add(Make(proc, "job", 20, 200));
+        await Eventually.EqualAsync("job", () => source.Current.FirstOrDefault(static n => n.Inode == 200)?.Pod?.Name, "the namespace's pod, an hour before the next look");
     }
 
     [Theory]
