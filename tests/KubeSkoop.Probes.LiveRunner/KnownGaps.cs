@@ -10,7 +10,7 @@ internal static class KnownGaps
     private static readonly Gap[] All =
     [
         new(["5.10"], null, "socketlatency", "programs that trace may keep nothing in sockets (5.11)"),
-        new(["5.10", "6.1"], "tp_btf", "socketlatency", "there is no tracepoint sk_data_ready"),
+        new(["5.10", "6.1"], "tp_btf", null, "there is no tracepoint sk_data_ready"),
         new(["5.10", "6.1"], "tp_btf", "tcpreset", "the tracepoint tcp_send_reset tells only of sockets (6.10)"),
         new(["6.12", "6.18", "newest", "6.12-arm64", "native"], null, "tcpreset", "the tracepoint tcp_send_reset tells of them (6.10)"),
 

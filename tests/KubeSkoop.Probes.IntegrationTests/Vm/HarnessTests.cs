@@ -181,5 +181,5 @@ public sealed class HarnessTests : IDisposable
         ["PATH"] = Path.Combine(_home.FullName, "bin") + ":" + Environment.GetEnvironmentVariable("PATH"),
         ["KUBESKOOP_KERNELS"] = Path.Combine(_home.FullName, "kernels"),
         ["TMPDIR"] = Path.Combine(_home.FullName, "tmp"),
-    }, TimeSpan.FromMinutes(2));
+    }, timeout: TimeSpan.FromMinutes(2));
 }
