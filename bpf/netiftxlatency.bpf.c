@@ -9,15 +9,32 @@
 #define ONE_MS 1000000ULL
 #define IFF_LOOPBACK 0x8	// include/uapi/linux/if.h
 #define TCQ_F_MQROOT 0x8	// include/net/sch_generic.h
+#define TCQ_F_NOLOCK 0x100
+#define QDISCS 1024		// a power of two
 
-// Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written at each packet's beginning, so
-// that of a packet which ended unseen (dropped, or cut into segments) is never taken for another's; it goes when room is needed.
+// Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
+// out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
+// goes when room is needed.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, __u64);
 } queued SEC(".maps");
+
+// A qdisc when a packet left it last, by a hash of its address. Another one may take its place.
+struct left {
+	__u64 qdisc;
+	__u32 requeues;
+	__u32 put_back;	// packets that were still there to come again
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, QDISCS);
+	__type(key, __u32);
+	__type(value, struct left);
+} left SEC(".maps");
 
 volatile struct netiftxlatency_settings netiftxlatency SEC(".data.netiftxlatency") = {};
 
@@ -102,34 +119,84 @@ static __always_inline bool is_close(__u64 stamp, __u64 now)
 	return stamp && (__s64)(now - stamp) < CLOSE_ENOUGH;
 }
 
-static __always_inline int on_enqueue(struct sk_buff *skb)
+static __always_inline int note(struct sk_buff *skb, __u64 now)
 {
-	__u64 now = bpf_ktime_get_ns(), key = (__u64)skb;
+	__u64 key = (__u64)skb;
 
-	if (!is_close(tcp_stamp(skb), now))
-		bpf_map_update_elem(&queued, &key, &now, BPF_ANY);
+	bpf_map_update_elem(&queued, &key, &now, BPF_ANY);
 	return 0;
 }
 
+static __always_inline int note_unless_stamped(struct sk_buff *skb)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	return is_close(tcp_stamp(skb), now) ? 0 : note(skb, now);
+}
+
+// Without a lock (pfifo_fast) another CPU may have sent the packet by now, and given its memory to the next.
 SEC("tp_btf/qdisc_enqueue")
 int BPF_PROG(enqueue, struct Qdisc *qdisc, const void *queue, struct sk_buff *skb)
 {
-	return on_enqueue(skb);
+	return qdisc->flags & TCQ_F_NOLOCK ? 0 : note_unless_stamped(skb);
 }
 
-// Before 5.15: on its way into the device, also where it will go past the queue.
+// The flags of the qdisc that a packet is on its way to.
+static __always_inline __u32 flags_of(const struct sk_buff *skb)
+{
+	const struct net_device *dev = skb->dev;
+	__u32 flags = dev->qdisc->flags;
+	const struct netdev_queue *queue;
+
+	if (!(flags & TCQ_F_MQROOT))
+		return flags;
+	queue = (const void *)BPF_CORE_READ(dev, _tx) + skb->queue_mapping * (__u64)bpf_core_type_size(struct netdev_queue);
+	return BPF_CORE_READ(queue, qdisc, flags);
+}
+
+// On its way into the device, also where it will go past the queue: the last moment at which the packet is ours alone. There TCP's
+// packets are noted, too: the qdisc does not tell which ones come out again because the device did not take them.
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(enter_lockless, struct sk_buff *skb)
+{
+	return flags_of(skb) & TCQ_F_NOLOCK ? note(skb, bpf_ktime_get_ns()) : 0;
+}
+
+// Before 5.15 this is all there is.
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(enter, struct sk_buff *skb)
 {
 	struct Qdisc *qdisc = skb->dev->qdisc;
 
-	return qdisc->enqueue || qdisc->flags & TCQ_F_MQROOT ? on_enqueue(skb) : 0;
+	if (!qdisc->enqueue && !(qdisc->flags & TCQ_F_MQROOT))
+		return 0;
+	return flags_of(skb) & TCQ_F_NOLOCK ? note(skb, bpf_ktime_get_ns()) : note_unless_stamped(skb);
+}
+
+// Whether what leaves a qdisc with a lock did so before. What the device does not take is put back to the head, counted as a requeue,
+// and comes again before all others.
+static __always_inline bool comes_again(const struct Qdisc *qdisc, __u64 address)
+{
+	__u32 at = address * 0x9e3779b97f4a7c15ULL >> 54 & (QDISCS - 1);
+	__u32 requeues = qdisc->qstats.requeues, put_back = qdisc->gso_skb.qlen;
+	struct left *before = bpf_map_lookup_elem(&left, &at);
+	bool again = put_back;
+
+	if (!before)
+		return again;
+	// Fewer requeues: of another one, at the address of one that is gone.
+	if (before->qdisc == address && (before->put_back || (__s32)(requeues - before->requeues) > 0))
+		again = true;
+	before->qdisc = address;
+	before->requeues = requeues;
+	before->put_back = put_back;
+	return again;
 }
 
 // How long a packet was in the qdisc that leaves it now; negative when nobody knows.
-static __always_inline __s64 time_in_queue(const struct sk_buff *skb, __u64 now)
+static __always_inline __s64 time_in_queue(const struct sk_buff *skb, bool lockless, __u64 now)
 {
-	__u64 stamp = tcp_stamp(skb), since = stamp, key = (__u64)skb, *found;
+	__u64 stamp = lockless ? 0 : tcp_stamp(skb), since = stamp, key = (__u64)skb, *found;
 
 	if (!is_close(stamp, now)) {
 		found = bpf_map_lookup_elem(&queued, &key);
@@ -155,19 +222,23 @@ int dequeue(__u64 *ctx)
 	int packets = ctx[2];
 	struct sock *sk;
 	__s64 latency;
+	bool lockless;
 	__u64 now;
 
 	if (!skb || !ks_nullable(ctx, 3))
 		return 0;
+	lockless = qdisc->flags & TCQ_F_NOLOCK;
+	if (!lockless && comes_again(qdisc, (__u64)ks_nullable(ctx, 0))) // as a number, which may be multiplied
+		return 0;
 	now = bpf_ktime_get_ns();
 	next = skb->next;
 	for (int i = 1; i < MOST_IN_BULK && i < packets && next; i++) {
-		latency = time_in_queue(next, now);
+		latency = time_in_queue(next, lockless, now);
 		if (latency >= 0)
 			count(NETIFTXLATENCY_QUEUE, next->dev, latency);
 		next = next->next;
 	}
-	latency = time_in_queue(skb, now);
+	latency = time_in_queue(skb, lockless, now);
 	if (latency < 0 || !count(NETIFTXLATENCY_QUEUE, skb->dev, latency))
 		return 0;
 	event = begin(NETIFTXLATENCY_QUEUE, skb->dev, now, latency);

@@ -423,6 +423,15 @@ int BPF_PROG(leave_send6, struct socket *socket, void *message, __u64 size, int 
 	return on_written(socket->sk, length);
 }
 
+// A packet keeps its socket through tunnels, and comes by again with the headers of those; a later fragment has none of TCP. Ports tell
+// nothing: they may have been translated.
+static __always_inline bool is_segment(const struct sk_buff *skb)
+{
+	struct ks_flow flow;
+
+	return ks_flow_of_skb(&flow, skb, false) && flow.protocol == IPPROTO_TCP && flow.local_port;
+}
+
 // The position after a segment's last byte.
 static __always_inline __u32 end_of_segment(const struct sk_buff *skb, __u32 *payload)
 {
@@ -452,7 +461,7 @@ int BPF_PROG(transmit, struct sk_buff *skb)
 	if (!sk)
 		return 0;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0); // null for what is no full socket
-	if (!socket || !socket->unsent.count)
+	if (!socket || !socket->unsent.count || !is_segment(skb))
 		return 0;
 	already = BPF_CORE_READ(tcp, snd_nxt); // not yet moved by this segment
 	end = end_of_segment(skb, &payload);

@@ -20,12 +20,19 @@ static __always_inline bool count(struct ks_netns netns, enum tcpretrans_kind ki
 	return true;
 }
 
-static __always_inline enum tcpretrans_kind kind_of(__u8 state, __u8 congestion)
+// TCP takes a segment that was too large for the path for lost without a timeout, and for no sign of congestion: it marks no place up
+// to which to undo that. After a timeout there is such a mark, or, until the first acknowledgement, the timeout is counted.
+static __always_inline bool was_too_large(const struct sock *sk)
+{
+	return !BPF_CORE_READ((const struct tcp_sock *)sk, undo_marker) && !BPF_CORE_READ((const struct inet_connection_sock *)sk, icsk_retransmits);
+}
+
+static __always_inline enum tcpretrans_kind kind_of(const struct sock *sk, __u8 state, __u8 congestion)
 {
 	if (state == TCP_SYN_SENT)
 		return TCPRETRANS_SYN;
 	if (congestion == TCP_CA_LOSS)
-		return TCPRETRANS_TIMEOUT;
+		return was_too_large(sk) ? TCPRETRANS_PATH_MTU : TCPRETRANS_TIMEOUT;
 	if (congestion == TCP_CA_RECOVERY)
 		return TCPRETRANS_FAST;
 	// Without a loss that TCP knows of, only the probe sends again.
@@ -37,7 +44,7 @@ static __always_inline int on_retransmit(const struct sock *sk, const struct sk_
 	const struct inet_connection_sock *icsk = (const void *)sk;
 	const struct tcp_skb_cb *cb = (const void *)__builtin_preserve_access_index(&skb->cb);
 	__u8 state = ks_state(sk), congestion = BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state);
-	enum tcpretrans_kind kind = kind_of(state, congestion);
+	enum tcpretrans_kind kind = kind_of(sk, state, congestion);
 	struct ks_netns netns = ks_netns_of_sock(sk);
 	__u32 segments = BPF_CORE_READ(cb, tcp_gso_segs);
 	struct tcpretrans_event *event;

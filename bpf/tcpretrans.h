@@ -10,6 +10,7 @@ enum tcpretrans_kind {
 	TCPRETRANS_FAST,	// lost by the word of the receiver (SACK, duplicate acknowledgements)
 	TCPRETRANS_TIMEOUT,	// no acknowledgement came in time
 	TCPRETRANS_TAIL,	// tail loss probe: the last segment once more, to make the receiver speak
+	TCPRETRANS_PATH_MTU,	// it was too large for the path
 	TCPRETRANS_KINDS,
 };
 

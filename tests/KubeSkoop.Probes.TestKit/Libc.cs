@@ -88,6 +88,21 @@ internal static partial class Libc
         throw new Win32Exception(error, $"There is no tap device '{name}'");
     }
 
+    /// <summary>Switches a feature of a device on or off, by the old commands of ethtool (include/uapi/linux/ethtool.h).</summary>
+    internal static unsafe void SetDeviceFeature(SafeHandle socket, string device, uint command, bool on)
+    {
+        const uint Ethtool = 0x8946; // SIOCETHTOOL, include/uapi/linux/sockios.h
+        uint* value = stackalloc uint[2] { command, on ? 1u : 0 }; // struct ethtool_value
+        Span<byte> request = stackalloc byte[40]; // struct ifreq
+        request.Clear();
+        System.Text.Encoding.ASCII.GetBytes(device, request[..15]);
+        MemoryMarshal.Write(request[16..], (nint)value);
+        fixed (byte* p = request)
+        {
+            if (IoControl(socket, Ethtool, p) < 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), $"A feature of the device '{device}' cannot be switched");
+        }
+    }
+
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     private static unsafe partial int IoControl(SafeHandle handle, nuint request, void* argument);
 

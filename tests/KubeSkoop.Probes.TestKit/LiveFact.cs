@@ -86,6 +86,9 @@ public enum Needs
 
     /// <summary>As <see cref="Bpf"/>, and a kernel that tells when a socket has data (6.3).</summary>
     DataReady = 16777216 | Bpf,
+
+    /// <summary>As <see cref="NetNs"/>, and a kernel that has VXLAN tunnels.</summary>
+    Vxlan = 33554432 | NetNs,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -137,6 +140,7 @@ public static class Machine
     private static readonly Lazy<byte[]> KernelTypes = new(static () => File.Exists(KernelTypesFile) ? File.ReadAllBytes(KernelTypesFile) : []);
     private static readonly Lazy<string?> NetNsProblem = new(TryNetNs);
     private static readonly Lazy<string?> NetemProblem = new(TryNetem);
+    private static readonly Lazy<string?> VxlanProblem = new(TryVxlan);
     private static readonly Lazy<string?> BpfProblem = new(TryBpf);
     private static readonly Lazy<string?> BpfWalkProblem = new(TryBpfWalk);
     private static readonly Lazy<string?> FoundVirtioFunction = new(static () => Array.Find(["virtnet_send_command_reply", "virtnet_send_command"],
@@ -165,6 +169,7 @@ public static class Machine
             return "Needs a network device of virtio_net, and a kernel with kprobes.";
         if (needs.HasFlag(Needs.Ipvs) && !File.Exists("/proc/net/ip_vs_stats")) return "Needs IPVS in the kernel: the module ip_vs is not loaded.";
         if (needs.HasFlag(Needs.Netem) && NetemProblem.Value is { } missing) return missing;
+        if (needs.HasFlag(Needs.Vxlan) && VxlanProblem.Value is { } tunnels) return tunnels;
         if (needs.HasFlag(Needs.SlowDisks) && !HasModule("null_blk")) return "Needs the kernel module null_blk.";
         if (needs.HasFlag(Needs.Mptcp) && !File.ReadLines("/proc/net/netstat").Any(static line => line.StartsWith("MPTcpExt:", StringComparison.Ordinal))) return "Needs a kernel with Multipath TCP.";
         if (needs.HasFlag(Needs.Tap) && !File.Exists("/dev/net/tun")) return "Needs tap devices: /dev/net/tun is missing.";
@@ -224,6 +229,12 @@ public static class Machine
         if (!Command.Exists("tc")) return "Needs the program 'tc', which is not installed.";
         CommandResult result = Command.RunAsync("unshare", ["-n", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]).GetAwaiter().GetResult();
         return result.ExitCode == 0 ? null : "Needs the qdisc netem, which this kernel does not have.";
+    }
+
+    private static string? TryVxlan()
+    {
+        CommandResult result = Command.RunAsync("unshare", ["-n", "ip", "link", "add", "vx0", "type", "vxlan", "id", "7", "dstport", "4789"]).GetAwaiter().GetResult();
+        return result.ExitCode == 0 ? null : "Needs VXLAN tunnels, which this kernel does not have.";
     }
 
     private static string? TryBpf()

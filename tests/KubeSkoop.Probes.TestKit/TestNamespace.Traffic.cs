@@ -47,6 +47,16 @@ public sealed partial class TestNamespace
     /// <param name="napi">Whether what is written to the handle is received as most drivers do it, in batches (NAPI, GRO).</param>
     public Task<Microsoft.Win32.SafeHandles.SafeFileHandle> OpenTapAsync(string name, bool napi = false) => RunAsync(() => Libc.OpenTap(name, napi));
 
+    /// <summary>Switches a feature of a device inside on or off.</summary>
+    /// <param name="device">The device's name.</param>
+    /// <param name="command">The old command of ethtool that sets it: ETHTOOL_STSO, ETHTOOL_SGRO (include/uapi/linux/ethtool.h).</param>
+    /// <param name="on">What it is to be.</param>
+    public Task SetDeviceFeatureAsync(string device, uint command, bool on) => RunAsync(() =>
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+        Libc.SetDeviceFeature(socket.SafeHandle, device, command, on);
+    });
+
     /// <summary>A TCP connection from inside.</summary>
     /// <exception cref="SocketException">Nobody listens.</exception>
     public Task<Socket> ConnectTcpAsync(IPEndPoint to) => RunAsync(() =>

@@ -215,6 +215,7 @@ struct inet_sock {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u8 icsk_ca_state:5;	// enum tcp_ca_state
+	__u8 icsk_retransmits;	// timeouts since the last acknowledgement
 } __core;
 
 // Of a socket's pointer by bpf_skc_to_tcp_sock(). Sequence numbers: copied_seq <= rcv_nxt, snd_una <= snd_nxt <= write_seq.
@@ -229,6 +230,7 @@ struct tcp_sock {
 	__u32 retrans_out;
 	__u32 lost_out;
 	__u32 sacked_out;
+	__u32 undo_marker;	// what was unacknowledged when TCP made its window smaller; 0: it did not
 	__u8 chrono_type:2;	// enum tcp_chrono
 } __core;
 
@@ -251,11 +253,22 @@ struct qdisc_skb_head {
 	__u32 qlen;
 } __core;
 
+// Of a qdisc without a lock they are kept per CPU elsewhere.
+struct gnet_stats_queue {
+	__u32 requeues;
+} __core;
+
 struct Qdisc {
 	void *enqueue;	// a function; null: there is no queue
 	unsigned int flags;
 	const struct Qdisc_ops *ops;
+	struct sk_buff_head gso_skb;	// of a device's own qdisc: what the device did not take
 	struct qdisc_skb_head q;
+	struct gnet_stats_queue qstats;
+} __core;
+
+struct netdev_queue {
+	struct Qdisc *qdisc;
 } __core;
 
 struct net_device {
@@ -263,6 +276,7 @@ struct net_device {
 	int ifindex;
 	unsigned int flags;
 	struct Qdisc *qdisc;
+	struct netdev_queue *_tx;	// an array, by sk_buff.queue_mapping
 	possible_net_t nd_net;
 } __core;
 
@@ -276,6 +290,7 @@ struct sk_buff {
 	int skb_iif;
 	__u8 cloned:1;		// its data may have other packets, too
 	__u8 pkt_type:3;
+	__u16 queue_mapping;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;

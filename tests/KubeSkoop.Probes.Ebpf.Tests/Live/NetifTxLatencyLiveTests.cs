@@ -181,6 +181,108 @@ public sealed class NetifTxLatencyLiveTests
         }
     }
 
+    // One CPU puts a packet in, the other takes it out before the first has told of it. Its address is another packet's after the pause.
+    [LiveTheory(Needs.NetNs | Needs.Bpf | Needs.TwoCpus | Needs.Native, "tc")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task A_queue_without_a_lock_takes_no_packet_for_one_of_before_a_pause(string address)
+    {
+        TimeSpan burst = TimeSpan.FromMilliseconds(150), pause = TimeSpan.FromMilliseconds(250);
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await left.ExecuteAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo_fast");
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { QueueThreshold = pause * 0.9, EventsPerSecond = 0 })));
+            using var heard = new Heard<NetifTxLatencyEvent>(probe, left);
+            using Socket receiver = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse(address), 4712));
+            using var both = new Barrier(2);
+            Task Flood() => left.RunAsync(() =>
+            {
+                using var socket = new Socket(receiver.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+                socket.Connect(receiver.LocalEndPoint!);
+                byte[] packet = new byte[100];
+                for (int i = 0; i < 4; i++)
+                {
+                    Assert.True(both.SignalAndWait(TimeSpan.FromSeconds(30)));
+                    for (long began = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(began) < burst;) socket.Send(packet);
+                    Assert.True(both.SignalAndWait(TimeSpan.FromSeconds(30)));
+                    Thread.Sleep(pause);
+                }
+            });
+            await Task.WhenAll(Flood(), Flood());
+            // On a busy machine they may not have met.
+            await Eventually.TrueAsync(async () =>
+            {
+                await Task.WhenAll(Flood(), Flood());
+                return bench.Record(probe, left).Queue.Count > 0;
+            }, "a packet to be put into the queue", TimeSpan.FromSeconds(30));
+            await Task.Delay(50);
+            Assert.Empty(heard.Take().Select(static e => e.Message));
+        }
+    }
+
+    // Since 6.16 a veth device whose peer receives in a thread of its own (NAPI) pushes back when 256 packets wait for that, which here are slow to be received.
+    [LiveTheory(Needs.NetNs | Needs.Bpf | Needs.Native, "tc", "nft")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public Task A_packet_that_the_device_pushed_back_is_counted_once(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    {
+        const uint SetTso = 0x1f, SetGro = 0x2c; // ETHTOOL_STSO, ETHTOOL_SGRO
+        const int Connections = 100, Bytes = 30_000;
+        if (Environment.OSVersion.Version < new Version(6, 16)) return;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await left.IpAsync("link", "set", "eth0", "gso_max_segs", "1"); // tc counts the segments of large ones
+            await left.SetDeviceFeatureAsync("eth0", SetTso, false);
+            await right.SetDeviceFeatureAsync("eth0", SetGro, true);
+            await Command.OutputAsync("ip", "netns", "exec", right.Name!, "sh", "-c", "echo 1 > /sys/class/net/eth0/threaded");
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "10gbit", "burst", "10mb", "limit", "100mb");
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p));
+            (ulong before, ulong first) = (bench.Record(probe, left).Queue.Count, await SentThroughQdiscAsync(left));
+            using Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 0));
+            var sockets = new List<(Socket Client, Socket Server)>();
+            try
+            {
+                for (int i = 0; i < Connections; i++) sockets.Add((await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!), listener.Accept()));
+                await right.ExecuteAsync("nft", SlowInput(14)); // what they know of the time it takes is short, so they send much at once
+                foreach ((Socket client, Socket _) in sockets) Assert.Equal(Bytes, client.Send(new byte[Bytes]));
+                byte[] buffer = new byte[65536];
+                foreach ((Socket _, Socket server) in sockets)
+                    for (int rest = Bytes; rest > 0;) rest -= server.Receive(buffer);
+            }
+            finally
+            {
+                foreach ((Socket client, Socket server) in sockets)
+                {
+                    client.Dispose();
+                    server.Dispose();
+                }
+            }
+            ulong counted = 0, sent = 0;
+            await Eventually.TrueAsync(async () =>
+            {
+                counted = bench.Record(probe, left).Queue.Count - before;
+                sent = await SentThroughQdiscAsync(left) - first;
+                return counted == sent;
+            }, () => $"the probe ({counted}) and tc ({sent}) to agree", TimeSpan.FromSeconds(3));
+            using JsonDocument tc = JsonDocument.Parse(await left.ExecuteAsync("tc", "-s", "-j", "qdisc", "show", "dev", "eth0"));
+            Assert.True(tc.RootElement[0].GetProperty("requeues").GetUInt64() > 0);
+        }
+
+        // Two jumps to a chain that jumps to the next twice.
+        static string SlowInput(int depth)
+        {
+            string rules = $"add table inet kst; add chain inet kst c{depth}; add rule inet kst c{depth} counter";
+            for (int i = depth - 1; i >= 0; i--) rules += $"; add chain inet kst c{i}; add rule inet kst c{i} jump c{i + 1}; add rule inet kst c{i} jump c{i + 1}";
+            return rules + "; add chain inet kst in { type filter hook input priority 0; }; add rule inet kst in jump c0";
+        }
+    });
+
     [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Without_a_queue_there_is_no_time_in_it_and_every_call_of_a_driver_is_counted()
     {

@@ -115,18 +115,20 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.DropReasons, "nstat")]
-    public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read()
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [InlineData("127.0.0.1", "UdpRcvbufErrors")]
+    [InlineData("::1", "Udp6RcvbufErrors")]
+    public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read(string loopback, string counter)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using var bench = new EbpfBench();
         PacketLossProbe probe = await bench.StartAsync(static p => new PacketLossProbe(p, Options.Create(new PacketLossOptions { EventsPerSecond = 0 })));
         using var heard = new Heard<PacketLossEvent>(probe, ns);
-        using Socket deaf = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        using Socket deaf = await ns.BindUdpAsync(new IPEndPoint(IPAddress.Parse(loopback), 0));
         deaf.ReceiveBufferSize = 8192;
         await ns.SendUdpAsync(200, (IPEndPoint)deaf.LocalEndPoint!, size: 1000);
 
-        ulong witness = await ns.NstatAsync("UdpRcvbufErrors");
+        ulong witness = await ns.NstatAsync(counter);
         Assert.InRange(witness, 100ul, 199ul);
         Dictionary<string, ulong> rows = Rows(bench, probe, ns);
         Assert.Equal(witness, rows["socket_rcvbuff udp"]);

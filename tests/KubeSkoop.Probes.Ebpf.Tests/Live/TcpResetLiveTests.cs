@@ -37,6 +37,7 @@ public sealed class TcpResetLiveTests
     [InlineData("127.0.0.1", false)]
     [InlineData("::1", false)]
     [InlineData("127.0.0.1", true)]
+    [InlineData("::1", true)]
     public async Task Unread_data_and_linger_zero_are_active_resets_of_a_process(string loopback, bool linger)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -70,14 +71,16 @@ public sealed class TcpResetLiveTests
         Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nstat")]
-    public async Task A_segment_for_a_connection_that_was_closed_is_a_reset_on_its_socket()
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("127.0.0.1")]
+    [InlineData("::1")]
+    public async Task A_segment_for_a_connection_that_was_closed_is_a_reset_on_its_socket(string loopback)
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
         await using var bench = new EbpfBench();
         TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
         using var heard = new Heard<TcpResetEvent>(probe, ns);
-        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Loopback, 0));
+        using Socket listener = await ns.ListenAsync(new IPEndPoint(IPAddress.Parse(loopback), 0));
         Socket client = await ns.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
         var from = (IPEndPoint)client.LocalEndPoint!;
         using Socket server = listener.Accept();
@@ -95,6 +98,76 @@ public sealed class TcpResetLiveTests
         TcpResetRecord record = bench.Record(probe, ns);
         Assert.Equal((0ul, 1ul, 0ul, 1ul), (record.SentWithoutSocket.Value, record.SentOnSocket.Value, record.SentActively.Value, record.Received.Value));
         Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
+    }
+
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task A_peer_that_has_lost_its_state_resets_what_is_open_on_one_side_only(string address)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+            using Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 0));
+            var to = (IPEndPoint)listener.LocalEndPoint!;
+            using Socket client = await left.ConnectTcpAsync(to);
+            Socket server = listener.Accept();
+            await DropAsync(right, "output");
+            server.LingerState = new LingerOption(true, 0);
+            server.Dispose(); // without a word that arrives
+            listener.Dispose();
+            await right.ExecuteAsync("nft", "delete", "table", "inet", "kst");
+            using var sent = new Heard<TcpResetEvent>(probe, e => e.NetworkNamespaceInode == right.Inode && e.Kind != TcpResetKind.Active);
+            using var received = new Heard<TcpResetEvent>(probe, left);
+            client.Send(new byte[1]);
+
+            TcpResetEvent there = Assert.Single(await sent.ExactlyAsync(1)), here = Assert.Single(await received.ExactlyAsync(1));
+            Assert.Equal((TcpResetKind.NoSocket, to, (IPEndPoint)client.LocalEndPoint!, Reason("NO_SOCKET")), (there.Kind, Of(there.Flow!.Value.Source), Of(there.Flow.Value.Destination), there.Reason));
+            Assert.Equal((TcpResetKind.Received, TcpState.Established, to), (here.Kind, here.State, Of(here.Flow!.Value.Destination)));
+            Assert.Equal((1ul, 1ul), (bench.Record(probe, right).SentWithoutSocket.Value, bench.Record(probe, left).Received.Value));
+        }
+    }
+
+    // The kernel counts such a reset where it comes, and shows it to nobody.
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task A_reset_that_ends_a_handshake_is_told_by_the_side_that_sends_it(string address)
+    {
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            TcpResetProbe probe = await bench.StartAsync(static p => new TcpResetProbe(p));
+            using var sent = new Heard<TcpResetEvent>(probe, left);
+            using var received = new Heard<TcpResetEvent>(probe, right);
+            var to = new IPEndPoint(IPAddress.Parse(address), 4711);
+            using Socket listener = await right.ListenAsync(to);
+            await DropAsync(left, "input");
+            await left.RunAsync(() =>
+            {
+                using var socket = new Socket(to.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { Blocking = false };
+                Assert.Throws<SocketException>(() => socket.Connect(to)); // and gone, before there is an answer
+            });
+            await left.ExecuteAsync("nft", "delete", "table", "inet", "kst"); // the answer comes once more after a second
+
+            TcpResetEvent e = Assert.Single(await sent.ExactlyAsync(1));
+            Assert.Equal((TcpResetKind.NoSocket, to), (e.Kind, Of(e.Flow!.Value.Destination)));
+            await Eventually.TrueAsync(async () => await right.NstatAsync("TcpExtEmbryonicRsts") == 1, "the kernel to count it");
+            await received.ExactlyAsync(0);
+            Assert.Equal((1ul, 0ul), (bench.Record(probe, left).SentWithoutSocket.Value, bench.Record(probe, right).Received.Value));
+        }
+    }
+
+    private static async Task DropAsync(TestNamespace ns, string hook)
+    {
+        await ns.ExecuteAsync("nft", "add", "table", "inet", "kst");
+        await ns.ExecuteAsync("nft", "add", "chain", "inet", "kst", "c", $"{{ type filter hook {hook} priority 0; }}");
+        await ns.ExecuteAsync("nft", "add", "rule", "inet", "kst", "c", "meta", "l4proto", "tcp", "drop");
     }
 
     [LiveFact(Needs.NetNs | Needs.Bpf)]

@@ -62,8 +62,10 @@ public sealed class TcpRetransLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
-    public async Task Silence_is_a_tail_loss_probe_and_then_a_timeout()
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task Silence_is_a_tail_loss_probe_and_then_a_timeout(string address)
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -72,7 +74,7 @@ public sealed class TcpRetransLiveTests
             await using var bench = new EbpfBench();
             TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
             using var heard = new Heard<TcpRetransEvent>(probe, left);
-            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 0));
             using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
             using Socket server = listener.Accept();
             // A round trip is known, and so when to expect an answer.
@@ -83,7 +85,7 @@ public sealed class TcpRetransLiveTests
 
             await Eventually.TrueAsync(() => heard.Take().Count(static e => e.Kind == TcpRetransKind.Timeout) >= 2, "two timeouts", Patience);
             (TcpRetransRecord record, IReadOnlyDictionary<string, ulong> kernel) = await SettledAsync(bench, probe, left);
-            Assert.Equal((0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.Fast.Value));
+            Assert.Equal((0ul, 0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.Fast.Value, record.PathMtu.Value));
             Assert.Equal((1ul, kernel["TcpExtTCPLossProbes"]), (record.TailLossProbe.Value, record.TailLossProbe.Value));
             Assert.All(heard.Take(), static e => Assert.Equal((100u, 1u, TcpState.Established), (e.Bytes, e.Segments, e.State)));
             Assert.Equal((TcpRetransKind.TailLossProbe, TcpCongestionState.Loss), (heard.Take()[0].Kind, heard.Take()[^1].Congestion));
@@ -91,8 +93,10 @@ public sealed class TcpRetransLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
-    public async Task One_segment_lost_in_a_stream_is_fast_and_as_many_segments_as_the_kernel_counts()
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task One_segment_lost_in_a_stream_is_fast_and_as_many_segments_as_the_kernel_counts(string address)
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -101,7 +105,7 @@ public sealed class TcpRetransLiveTests
             await using var bench = new EbpfBench();
             TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p, Microsoft.Extensions.Options.Options.Create(new TcpRetransOptions { EventsPerSecond = 0 })));
             using var heard = new Heard<TcpRetransEvent>(probe, left);
-            using Socket listener = await right.ListenAsync(new IPEndPoint(TestNamespace.RightIPv4, 0));
+            using Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 0));
             using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
             using Socket server = listener.Accept();
             await DropAsync(right, "meta length > 1000 numgen inc mod 20 == 7");
@@ -117,12 +121,52 @@ public sealed class TcpRetransLiveTests
             await receive.WaitAsync(Patience);
 
             (TcpRetransRecord record, IReadOnlyDictionary<string, ulong> kernel) = await SettledAsync(bench, probe, left);
-            Assert.True(record.Fast.Value > 0);
+            Assert.Equal((true, 0ul), (record.Fast.Value > 0, record.PathMtu.Value));
             ulong all = record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value;
             Assert.Equal(kernel["TcpRetransSegs"], all);
             Assert.Contains(heard.Take(), static e => e is { Kind: TcpRetransKind.Fast, Congestion: TcpCongestionState.Recovery });
             await Eventually.EqualAsync(all, () => (ulong)heard.Take().Where(static e => e.Error is null).Sum(static e => e.Segments), "an event for each of them");
             Assert.Equal(record.Failed.Value, (ulong)heard.Take().Where(static e => e.Error is not null).Sum(static e => e.Segments));
+        }
+    }
+
+    // Behind the router is a link with a smaller MTU than the sender's, who learns of it from the router's word (ICMP).
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [InlineData("10.50.0.2", "10.50.0.1", "24", "net.ipv4.ip_forward=1")]
+    [InlineData("fd50::2", "fd50::1", "64", "net.ipv6.conf.all.forwarding=1")]
+    public async Task What_is_too_large_for_the_path_is_no_timeout(string address, string router, string prefix, string forwarding)
+    {
+        bool ipv4 = prefix == "24";
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        await using (TestNamespace beyond = await TestNamespace.CreateAsync())
+        {
+            await right.IpAsync("link", "add", "eth1", "mtu", "1280", "type", "veth", "peer", "name", "eth0", "netns", beyond.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            await right.IpAsync("link", "set", "eth1", "up");
+            await beyond.IpAsync("link", "set", "eth0", "up");
+            await right.IpAsync("address", "add", router + "/" + prefix, "dev", "eth1", "nodad");
+            await beyond.IpAsync("address", "add", address + "/" + prefix, "dev", "eth0", "nodad");
+            await right.ExecuteAsync("sysctl", "-qw", forwarding);
+            await beyond.IpAsync("route", "add", (ipv4 ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6).ToString(), "via", router);
+            await left.IpAsync("route", "add", address, "via", (ipv4 ? TestNamespace.RightIPv4 : TestNamespace.RightIPv6).ToString());
+            await using var bench = new EbpfBench();
+            TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
+            using var heard = new Heard<TcpRetransEvent>(probe, left);
+            using Socket listener = await beyond.ListenAsync(new IPEndPoint(IPAddress.Parse(address), 0));
+            using Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!);
+            using Socket server = listener.Accept();
+            client.Send(new byte[20_000]);
+            byte[] buffer = new byte[65536];
+            for (int rest = 20_000; rest > 0;) rest -= server.Receive(buffer);
+
+            (TcpRetransRecord record, IReadOnlyDictionary<string, ulong> kernel) = await SettledAsync(bench, probe, left);
+            Assert.Equal((0ul, 0ul, 0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.Fast.Value, record.Timeout.Value, record.TailLossProbe.Value));
+            Assert.Equal((true, 0ul), (record.PathMtu.Value > 0, kernel["TcpExtTCPTimeouts"]));
+            Assert.Equal(kernel["TcpRetransSegs"], record.PathMtu.Value);
+            await Eventually.EqualAsync(record.PathMtu.Value, () => (ulong)heard.Take().Where(static e => e.Error is null).Sum(static e => e.Segments), "an event for each of them");
+            Assert.All(heard.Take(), static e => Assert.Equal((TcpRetransKind.PathMtu, TcpCongestionState.Loss), (e.Kind, e.Congestion)));
+            Assert.StartsWith("path MTU retransmission TCP", heard.Take()[0].Message, StringComparison.Ordinal);
         }
     }
 
@@ -157,7 +201,7 @@ public sealed class TcpRetransLiveTests
             (TcpRetransRecord record, IReadOnlyDictionary<string, ulong> kernel) = await SettledAsync(bench, probe, left);
             ulong all = record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value;
             Assert.Equal(kernel["TcpRetransSegs"], all);
-            Assert.Equal((0ul, 0ul), (record.Syn.Value, record.SynAck.Value));
+            Assert.Equal((0ul, 0ul, 0ul), (record.Syn.Value, record.SynAck.Value, record.PathMtu.Value));
             if (network.StartsWith("loss", StringComparison.Ordinal)) Assert.True(record.Fast.Value > 0);
             await Eventually.EqualAsync(all, () => (ulong)heard.Take().Where(static e => e.Error is null).Sum(static e => e.Segments), "an event for each of them");
             Assert.All(heard.Take(), e => Assert.Equal((IPEndPoint)listener.LocalEndPoint!, new IPEndPoint(e.Flow!.Value.Destination.Address, e.Flow.Value.Destination.Port)));
@@ -195,7 +239,7 @@ public sealed class TcpRetransLiveTests
         return (record, after);
     }
 
-    private static ulong Sum(in TcpRetransRecord record) => record.Syn.Value + record.SynAck.Value + record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value;
+    private static ulong Sum(in TcpRetransRecord record) => record.Syn.Value + record.SynAck.Value + record.Fast.Value + record.Timeout.Value + record.TailLossProbe.Value + record.PathMtu.Value;
 
     private static async Task DropAsync(TestNamespace ns, string what)
     {

@@ -17,7 +17,7 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
     private static readonly Hook[] Always =
     [
         new("enqueue",
-            new HookVariant("tp_btf", ["enqueue"], static k => k.Tracepoint("qdisc_enqueue", 3)),
+            new HookVariant("tp_btf", ["enqueue", "enter_lockless"], static k => k.Tracepoint("qdisc_enqueue", 3) ?? k.Tracepoint("net_dev_queue", 1)),
             new HookVariant("tp_btf", ["enter"], static k => k.Tracepoint("net_dev_queue", 1))),
         new("dequeue", new HookVariant("tp_btf", ["dequeue"], static k => k.Tracepoint("qdisc_dequeue", 4))),
         new("call", new HookVariant("tp_btf", ["call_driver"], static k => k.Tracepoint("net_dev_start_xmit", 2))),
@@ -46,7 +46,7 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
         ],
         KernelSources =
         [
-            "tracepoints qdisc:qdisc_enqueue (5.15; before, net:net_dev_queue), qdisc:qdisc_dequeue",
+            "tracepoints qdisc:qdisc_enqueue (5.15; before, and for qdiscs without a lock, net:net_dev_queue), qdisc:qdisc_dequeue",
             "tracepoints net:net_dev_start_xmit, net:net_dev_xmit",
             "with Completions: tracepoints skb:consume_skb, skb:kfree_skb",
         ],
@@ -71,7 +71,8 @@ public sealed unsafe class NetifTxLatencyProbe(EbpfPrograms programs, IOptions<N
             "Only what is put into a qdisc is in its numbers: a device without one (veth, loopback) has none, and an empty pfifo_fast or fq_codel is passed by.",
             "Segments into which a qdisc cuts a large packet of this machine's TCP are as old as TCP's stamp on it; those of forwarded ones are not measured.",
             "A packet that TCP paces counts from the time it may leave.",
-            "Times of TCP's packets are taken from its own stamp when that is less than 50 us old, and may be too long by as much.",
+            "Times of TCP's packets are taken from its own stamp when that is less than 50 us old, and may be too long by as much; but not in a qdisc without a lock (pfifo_fast).",
+            "A packet that the device did not take goes back to the qdisc and leaves it again: that is not counted a second time.",
             "When several packets leave a qdisc at once, the first is told; up to 64 are counted.",
             "Of the calls into drivers one in eight is timed, unless DriverSampling says otherwise: their histogram and counters are of those.",
             "The driver's call is CPU time of this machine; a virtual device is its other side's receive path. A device in a device (a tunnel) hides the outer call.",

@@ -44,6 +44,7 @@ public sealed class TcpResetProbe(EbpfPrograms programs, IOptions<TcpResetOption
         [
             "Before 6.10 the kernel's tracepoint is silent where there is no socket. Resets that answer a segment to a closed port are seen there only if programs may hook functions (fentry, kprobe), and have no reason.",
             "A reset that is received is told by the socket it ends; one for which there is no socket does not exist for TCP.",
+            "A reset that ends a handshake before the last segment of it has come is not told where it is received: there is no socket yet, and no tracepoint. tcpext counts it (embryonic_resets).",
         ],
     };
 

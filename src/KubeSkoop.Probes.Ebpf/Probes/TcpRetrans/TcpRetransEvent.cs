@@ -21,6 +21,9 @@ public enum TcpRetransKind : byte
 
     /// <summary>The last segment once more, to make the receiver say what has arrived.</summary>
     TailLossProbe,
+
+    /// <summary>It was too large for the path.</summary>
+    PathMtu,
 }
 
 /// <summary>The state of congestion control, enum tcp_ca_state (include/uapi/linux/tcp.h).</summary>
@@ -38,7 +41,7 @@ public enum TcpCongestionState : byte
     /// <summary>Losses are being repaired.</summary>
     Recovery,
 
-    /// <summary>After a timeout.</summary>
+    /// <summary>After a timeout, or when what is on its way is too large for the path.</summary>
     Loss,
 }
 
@@ -89,6 +92,7 @@ public sealed record TcpRetransEvent : EbpfEvent
         TcpRetransKind.SynAck => "SYN-ACK",
         TcpRetransKind.Fast => "fast",
         TcpRetransKind.Timeout => "timeout",
+        TcpRetransKind.PathMtu => "path MTU",
         _ => "tail loss probe",
     };
 }

@@ -15,12 +15,13 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
         Name = "tcpretrans",
         Source = ProbeSource.Ebpf,
         Overhead = OverheadClass.Low,
-        Purpose = "TCP segments sent again: on which connection, and whether for a timeout, by the receiver's word, as a probe, or in the handshake.",
+        Purpose = "TCP segments sent again: on which connection, and whether for a timeout, by the receiver's word, as a probe, for the path's MTU, or in the handshake.",
         Finds =
         [
             "Packets lost on the way, and to whom.",
             "Connections that stall for a retransmission timeout, which costs 200 ms and more.",
             "Peers that do not answer a SYN, and SYN-ACKs that do not arrive.",
+            "Paths with a smaller MTU than the devices' at their ends (tunnels, overlays).",
         ],
         KernelSources =
         [
@@ -39,6 +40,7 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
         [
             "The sum of all kinds is what TcpRetransSegs counts; a large packet that is sent again as a whole counts with all its segments.",
             "The kind follows from the congestion state at that moment: Loss is a timeout, Recovery is fast, and before either only the tail loss probe sends again.",
+            "Loss without a timeout is the path's MTU: what TCP sends again when a router has told that it was too large, or when a larger size that it tried was lost. During a timeout's Loss that cannot be told apart. What a server did not take of a Fast Open SYN is told so, too, where the kernel sends it again in that state.",
             "What could not be handed down is in no kind; before 6.16 the kernel is silent about it.",
         ],
     };
@@ -70,12 +72,13 @@ public sealed class TcpRetransProbe(EbpfPrograms programs, IOptions<TcpRetransOp
         record.Fast = counts[(int)TcpRetransKind.Fast];
         record.Timeout = counts[(int)TcpRetransKind.Timeout];
         record.TailLossProbe = counts[(int)TcpRetransKind.TailLossProbe];
-        record.Failed = counts[(int)TcpRetransKind.TailLossProbe + 1];
+        record.PathMtu = counts[(int)TcpRetransKind.PathMtu];
+        record.Failed = counts[(int)TcpRetransKind.PathMtu + 1];
     }
 
     private protected override TcpRetransEvent? Understand(ReadOnlySpan<byte> record)
     {
-        if (!MemoryMarshal.TryRead(record, out RawTcpRetrans raw) || raw.Kind > (byte)TcpRetransKind.TailLossProbe) return null;
+        if (!MemoryMarshal.TryRead(record, out RawTcpRetrans raw) || raw.Kind > (byte)TcpRetransKind.PathMtu) return null;
         DateTimeOffset time = TimeOf(raw.Head.Time);
         return new TcpRetransEvent
         {
