@@ -62,6 +62,9 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <summary>Whether a namespace is one of those to look at. Others are not counted for: a number there, 0 or the last one, would say that nothing happens in them.</summary>
     private protected bool IsWanted(uint inode) => Volatile.Read(ref _wanted) is not { Count: > 0 } wanted || wanted.Contains(inode);
 
+    /// <summary>Programs that the kernel has refused to attach since this start began, and what it said.</summary>
+    private protected IReadOnlyDictionary<string, string> Refused => _refused;
+
     /// <summary>What the programs need to see, and the ways to it.</summary>
     private protected abstract IReadOnlyList<Hook> Hooks { get; }
 

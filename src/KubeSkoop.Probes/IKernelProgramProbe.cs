@@ -22,7 +22,10 @@ public readonly record struct KernelProgramStatistics(long? Runs, TimeSpan? RunT
     /// <summary>Both together; what is absent in both is absent.</summary>
     public static KernelProgramStatistics operator +(KernelProgramStatistics a, KernelProgramStatistics b) =>
         new(a.Runs is null ? b.Runs : a.Runs + (b.Runs ?? 0), a.RunTime is null ? b.RunTime : a.RunTime + (b.RunTime ?? TimeSpan.Zero),
-            a.EventsSuppressed + b.EventsSuppressed, a.EventsLost + b.EventsLost, a.Uncounted + b.Uncounted, a.Missed + b.Missed) { CostProblem = b.CostProblem ?? a.CostProblem };
+            a.EventsSuppressed + b.EventsSuppressed, a.EventsLost + b.EventsLost, a.Uncounted + b.Uncounted, a.Missed + b.Missed)
+        {
+            CostProblem = b.CostProblem ?? a.CostProblem,
+        };
 
     /// <inheritdoc cref="op_Addition" />
     public static KernelProgramStatistics Add(KernelProgramStatistics left, KernelProgramStatistics right) => left + right;

@@ -103,8 +103,8 @@ internal sealed partial class RuntimeWatch
             }
         }
         return problems.Count > 0 ? string.Join(" ", problems)
-            : _options.RuntimeEndpoint is { Length: > 0 } ? $"There is no socket {_options.Endpoints[0]}: start the runtime, mount its socket into this container, or set {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.RuntimeEndpoint)}."
-            : $"No container runtime is here (looked for {string.Join(", ", _options.Endpoints)}): mount its socket into this container, or name it with {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.RuntimeEndpoint)}.";
+            : _options.RuntimeEndpoint is { Length: > 0 } ? $"There is no socket {_options.Endpoints[0]}: start the runtime, mount its socket if this is a container, or set {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.RuntimeEndpoint)}."
+            : $"No container runtime is here (looked for {string.Join(", ", _options.Endpoints)}): mount its socket if this is a container, or name it with {KubernetesOptions.SectionName}:{nameof(KubernetesOptions.RuntimeEndpoint)}.";
     }
 
     private string Explain(RpcException e) => e.StatusCode switch

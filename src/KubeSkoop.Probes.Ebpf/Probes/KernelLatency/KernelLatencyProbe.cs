@@ -94,7 +94,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     {
         if (Options.Coarse) return "asked for";
         if (Programs.Options.Hook is { } wanted) return wanted == "tp_btf" ? "tp_btf asked for" : null;
-        string?[] refusals = [.. IPv4.Variants.Select(v => v.Refusal(Programs.Features) is { } reason ? $"{v.Name}: {reason}" : null)];
+        string?[] refusals = [.. IPv4.After(Refused).Variants.Select(v => v.WhyNot(Programs.Features) is { } reason ? $"{v.Name}: {reason}" : null)];
         return Array.Exists(refusals, static r => r is null) ? null : string.Join("; ", refusals);
     }
 
