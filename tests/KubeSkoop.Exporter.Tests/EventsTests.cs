@@ -171,7 +171,7 @@ public sealed class EventsTests
         Assert.Equal(ExitCodes.Ok, await ExporterCli.RunAsync(["kernel"], new CliHost { Output = output, Errors = TextWriter.Null }));
         Assert.Matches(@"(?m)^tcpreset\s+yes\s+tp_btf\s*$", output.ToString());
         Assert.Contains(File.ReadAllText("/proc/sys/kernel/osrelease").Trim(), output.ToString(), StringComparison.Ordinal);
-        Assert.Matches(@"(?m)^libbpf\s+1\.\d+, .*/native/libbpf\.so\s+-", output.ToString());
+        Assert.Matches(@"(?m)^libbpf\s+1\.\d+\s+/.*/native/libbpf\.so\s*$", output.ToString());
     }
 
     private sealed class FakeEvents() : EventProbe<FakeEvent>(new ProbeDescriptor { Name = "fake_events", Source = ProbeSource.Other, Overhead = OverheadClass.Low, Purpose = "Sends what it is told to." })

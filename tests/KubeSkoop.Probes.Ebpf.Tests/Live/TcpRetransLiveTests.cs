@@ -150,6 +150,9 @@ public sealed class TcpRetransLiveTests
             await right.ExecuteAsync("sysctl", "-qw", forwarding);
             await beyond.IpAsync("route", "add", (ipv4 ? TestNamespace.LeftIPv4 : TestNamespace.LeftIPv6).ToString(), "via", router);
             await left.IpAsync("route", "add", address, "via", (ipv4 ? TestNamespace.RightIPv4 : TestNamespace.RightIPv6).ToString());
+            // Before that the first segments would be lost.
+            await Eventually.TrueAsync(async () => (await right.IpAsync("-o", "link", "show", "eth1") + await beyond.IpAsync("-o", "link", "show", "eth0")).Split("state UP", StringSplitOptions.None).Length == 3, "both ends to be up");
+            await left.PingAsync(1, IPAddress.Parse(address));
             await using var bench = new EbpfBench();
             TcpRetransProbe probe = await bench.StartAsync(static p => new TcpRetransProbe(p));
             using var heard = new Heard<TcpRetransEvent>(probe, left);

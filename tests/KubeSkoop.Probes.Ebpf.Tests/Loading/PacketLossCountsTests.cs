@@ -19,13 +19,13 @@ public sealed class PacketLossCountsTests
         await using TestNamespace asked = await TestNamespace.CreateAsync(), other = await TestNamespace.CreateAsync();
         source.Refresh();
         NetworkNamespace[] both = [source.Current.Single(n => n.Inode == asked.Inode), source.Current.Single(n => n.Inode == other.Inode)];
-        using var counts = new PacketLossCounts(map, new AliveNamespaces(new EbpfPrograms(source)), static _ => null, static _ => default);
+        using var counts = new PacketLossCounts(map, new AliveNamespaces(new EbpfPrograms(source)), inode => inode == asked.Inode, static _ => null, static _ => default);
         var nowhere = new PacketLossKey { Location = 1 };
         foreach (ulong hits in (ulong[])[3, 7, 7])
         {
             Put(map, nowhere, hits); // the program goes on counting where it is
             var batch = new SampleBatch<PacketLossRecord>();
-            counts.Read(both, inode => inode == asked.Inode, batch);
+            counts.Read(both, batch);
             Assert.Equal([(asked.Inode, 0ul), (0u, hits)], batch.Rows.ToArray().Select(static r => (r.Namespace?.Inode ?? 0, r.Value.Total.Value)));
             Assert.True(Has(map, nowhere));
         }

@@ -92,7 +92,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     {
         Dictionary<long, string>? names = Programs.Features.Btf?.Enumerators("skb_drop_reason");
         _reasons = KernelNames.Of(KernelNames.Of(names, "SKB_DROP_REASON_"), "SKB_");
-        _counts = new PacketLossCounts(loaded.Map("counts"), Programs.Alive, ReasonOf, address => _symbols.Find(address));
+        _counts = new PacketLossCounts(loaded.Map("counts"), Programs.Alive, IsWanted, ReasonOf, address => _symbols.Find(address));
         _settings = loaded.Data<PacketLossSettings>(".data.packetloss");
     }
 
@@ -127,7 +127,7 @@ public sealed unsafe class PacketLossProbe(EbpfPrograms programs, IOptions<Packe
     protected override void Read(SampleBatch<PacketLossRecord> batch)
     {
         NoteProblems(batch);
-        _counts!.Read(Programs.Namespaces.Current, IsWanted, batch);
+        _counts!.Read(Programs.Namespaces.Current, batch);
         if (_symbols.Problem is { } problem) batch.Skip(SkipReason.Denied, problem);
     }
 
@@ -170,6 +170,7 @@ internal sealed class PacketLossCounts : IDisposable
     private readonly NamespaceFates _fates;
     private readonly Action<AliveNamespaces, PacketLossCounts> _look;
     private readonly Procfs.PerNamespace<OfNamespace> _namespaces;
+    private readonly Func<uint, bool> _isWanted;
     private readonly Func<uint, string?> _reason;
     private readonly Func<ulong, KernelSymbol> _symbol;
     private readonly Dictionary<uint, OfNamespace> _byInode = [];
@@ -181,12 +182,13 @@ internal sealed class PacketLossCounts : IDisposable
     private ulong _nowhere;
     private bool _closed;
 
-    internal PacketLossCounts(nint map, AliveNamespaces alive, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
+    internal PacketLossCounts(nint map, AliveNamespaces alive, Func<uint, bool> isWanted, Func<uint, string?> reason, Func<ulong, KernelSymbol> symbol)
     {
         _map = new CountsMap<PacketLossKey>(map);
         _alive = alive;
         _fates = new NamespaceFates(alive);
         _look = static (_, counts) => counts.Look();
+        _isWanted = isWanted;
         _reason = reason;
         _symbol = symbol;
         _namespaces = new Procfs.PerNamespace<OfNamespace>(ns => new OfNamespace(this, ns));
@@ -194,7 +196,7 @@ internal sealed class PacketLossCounts : IDisposable
     }
 
     /// <summary>Adds a row for each namespace that is wanted, and one for each reason and part it has lost packets for.</summary>
-    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, Func<uint, bool> isWanted, SampleBatch<PacketLossRecord> batch)
+    internal void Read(IReadOnlyList<NetworkNamespace> snapshot, SampleBatch<PacketLossRecord> batch)
     {
         ReadOnlySpan<OfNamespace> all = _namespaces.For(snapshot);
         if (!ReferenceEquals(snapshot, _snapshot))
@@ -210,7 +212,7 @@ internal sealed class PacketLossCounts : IDisposable
             _alive.Read(this, _look);
         }
         foreach (OfNamespace ns in all)
-            if (isWanted(ns.Namespace.Inode)) ns.Write(batch);
+            if (_isWanted(ns.Namespace.Inode)) ns.Write(batch);
         if (_lost + _nowhere is var unattributed && unattributed > 0) batch.Add(SampleSubject.Node).Total = unattributed;
     }
 
