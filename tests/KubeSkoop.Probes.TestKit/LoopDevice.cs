@@ -127,6 +127,9 @@ public sealed class IoCgroup : IDisposable
     /// <summary>Whether that is the hierarchy of version 2.</summary>
     public static bool IsUnified => Root == "/sys/fs/cgroup";
 
+    /// <summary>Whether the kernel knows whose the pages are that it writes back: it takes the memory controller in the same hierarchy.</summary>
+    public static bool KnowsWriters => IsUnified && File.ReadAllText("/sys/fs/cgroup/cgroup.controllers").Split(' ', '\n').Contains("memory");
+
     /// <summary>The group's number.</summary>
     public ulong Id { get; private init; }
 
@@ -135,7 +138,7 @@ public sealed class IoCgroup : IDisposable
     {
         string root = Root ?? throw new InvalidOperationException("There is no io controller.");
         string subtree = Path.Combine(root, "cgroup.subtree_control");
-        if (File.Exists(subtree)) await File.WriteAllTextAsync(subtree, "+io");
+        if (File.Exists(subtree)) await File.WriteAllTextAsync(subtree, KnowsWriters ? "+io +memory" : "+io");
         string directory = Path.Combine(root, string.Create(CultureInfo.InvariantCulture, $"kst-{Environment.ProcessId}-{Interlocked.Increment(ref _last)}"));
         Directory.CreateDirectory(directory);
         return new IoCgroup(directory) { Id = ulong.Parse(await Command.OutputAsync("stat", "-c", "%i", directory), CultureInfo.InvariantCulture) };

@@ -139,6 +139,27 @@ public sealed class BioLatencyLiveTests
         Assert.All(below.Take().Append(asked), e => Assert.Equal(owner, (e.Pod, e.Container)));
     }
 
+    [LiveFact(Needs.Bpf | Needs.Loop | Needs.WriterCgroup, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    public async Task What_the_kernel_writes_back_later_is_its_writers()
+    {
+        const int Bytes = 4 << 20;
+        await using LoopDevice disk = await LoopDevice.CreateAsync(64 << 20);
+        await disk.MountAsync();
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { Threshold = TimeSpan.Zero, EventsPerSecond = 0 })));
+        using IoCgroup cgroup = await IoCgroup.CreateAsync();
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == disk.Name && e.CgroupId == cgroup.Id && e.Bytes > 0);
+        using Process dd = cgroup.Start("dd", "if=/dev/zero", $"of={disk.Mounted}/file", "bs=65536", "count=64");
+        await dd.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(0, dd.ExitCode);
+
+        // Somebody else has all of the file system written out.
+        await disk.FreezeAsync();
+        await disk.ThawAsync();
+        await Eventually.EqualAsync(Bytes, () => (int)heard.Take().Sum(static e => e.Bytes), "the file to be written out for its writer's cgroup");
+        Assert.Contains(heard.Take(), static e => e is { ProcessId: null, Command: null });
+    }
+
     [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task A_request_that_was_on_its_way_before_has_no_queue_time()
     {
