@@ -10,7 +10,8 @@
 #define IFF_LOOPBACK 0x8	// include/uapi/linux/if.h
 #define TCQ_F_MQROOT 0x8	// include/net/sch_generic.h
 #define TCQ_F_NOLOCK 0x100
-#define QDISCS 1024		// a power of two
+#define LEFT 4096		// a power of two
+#define SKB_SHIFT 8		// no two packets lie closer
 
 // Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
 // out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
@@ -22,16 +23,16 @@ struct {
 	__type(value, __u64);
 } queued SEC(".maps");
 
-// A qdisc when a packet left it last, by a hash of its address. Another one may take its place.
+// The last of TCP's packets at an address here that has left a qdisc.
 struct left {
+	__u64 skb;
+	__u64 stamp;
 	__u64 qdisc;
-	__u32 requeues;
-	__u32 put_back;	// packets that were still there to come again
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, QDISCS);
+	__uint(max_entries, LEFT);
 	__type(key, __u32);
 	__type(value, struct left);
 } left SEC(".maps");
@@ -173,31 +174,33 @@ int BPF_PROG(enter, struct sk_buff *skb)
 	return flags_of(skb) & TCQ_F_NOLOCK ? note(skb, bpf_ktime_get_ns()) : note_unless_stamped(skb);
 }
 
-// Whether what leaves a qdisc with a lock did so before. What the device does not take is put back to the head, counted as a requeue,
-// and comes again before all others.
-static __always_inline bool comes_again(const struct Qdisc *qdisc, __u64 address)
+// Whether a packet left this qdisc before: what the device does not take is put back to the head and comes again, with the same stamp.
+static __always_inline bool comes_again(const struct sk_buff *skb, __u64 stamp, const struct Qdisc *qdisc)
 {
-	__u32 at = address * 0x9e3779b97f4a7c15ULL >> 54 & (QDISCS - 1);
-	__u32 requeues = qdisc->qstats.requeues, put_back = qdisc->gso_skb.qlen;
-	struct left *before = bpf_map_lookup_elem(&left, &at);
-	bool again = put_back;
+	__u32 number = (__u32)(unsigned long)skb, at;
+	struct left *before;
 
+	// The verifier lets nobody shift an address, but a copy of its lower half is a number.
+	asm volatile("%0 = %1" : "=w"(at) : "w"(number));
+	at = (at >> SKB_SHIFT) & (LEFT - 1);
+	before = bpf_map_lookup_elem(&left, &at);
 	if (!before)
-		return again;
-	// Fewer requeues: of another one, at the address of one that is gone.
-	if (before->qdisc == address && (before->put_back || (__s32)(requeues - before->requeues) > 0))
-		again = true;
-	before->qdisc = address;
-	before->requeues = requeues;
-	before->put_back = put_back;
-	return again;
+		return false;
+	if (before->skb == (__u64)skb && before->stamp == stamp && before->qdisc == (__u64)qdisc)
+		return true;
+	before->skb = (__u64)skb;
+	before->stamp = stamp;
+	before->qdisc = (__u64)qdisc;
+	return false;
 }
 
 // How long a packet was in the qdisc that leaves it now; negative when nobody knows.
-static __always_inline __s64 time_in_queue(const struct sk_buff *skb, bool lockless, __u64 now)
+static __always_inline __s64 time_in_queue(const struct sk_buff *skb, const struct Qdisc *qdisc, __u64 now)
 {
-	__u64 stamp = lockless ? 0 : tcp_stamp(skb), since = stamp, key = (__u64)skb, *found;
+	__u64 stamp = qdisc->flags & TCQ_F_NOLOCK ? 0 : tcp_stamp(skb), since = stamp, key = (__u64)skb, *found;
 
+	if (stamp && comes_again(skb, stamp, qdisc))
+		return -1;
 	if (!is_close(stamp, now)) {
 		found = bpf_map_lookup_elem(&queued, &key);
 		if (found) {
@@ -222,23 +225,19 @@ int dequeue(__u64 *ctx)
 	int packets = ctx[2];
 	struct sock *sk;
 	__s64 latency;
-	bool lockless;
 	__u64 now;
 
 	if (!skb || !ks_nullable(ctx, 3))
 		return 0;
-	lockless = qdisc->flags & TCQ_F_NOLOCK;
-	if (!lockless && comes_again(qdisc, (__u64)ks_nullable(ctx, 0))) // as a number, which may be multiplied
-		return 0;
 	now = bpf_ktime_get_ns();
 	next = skb->next;
 	for (int i = 1; i < MOST_IN_BULK && i < packets && next; i++) {
-		latency = time_in_queue(next, lockless, now);
+		latency = time_in_queue(next, qdisc, now);
 		if (latency >= 0)
 			count(NETIFTXLATENCY_QUEUE, next->dev, latency);
 		next = next->next;
 	}
-	latency = time_in_queue(skb, lockless, now);
+	latency = time_in_queue(skb, qdisc, now);
 	if (latency < 0 || !count(NETIFTXLATENCY_QUEUE, skb->dev, latency))
 		return 0;
 	event = begin(NETIFTXLATENCY_QUEUE, skb->dev, now, latency);

@@ -253,18 +253,11 @@ struct qdisc_skb_head {
 	__u32 qlen;
 } __core;
 
-// Of a qdisc without a lock they are kept per CPU elsewhere.
-struct gnet_stats_queue {
-	__u32 requeues;
-} __core;
-
 struct Qdisc {
 	void *enqueue;	// a function; null: there is no queue
 	unsigned int flags;
 	const struct Qdisc_ops *ops;
-	struct sk_buff_head gso_skb;	// of a device's own qdisc: what the device did not take
 	struct qdisc_skb_head q;
-	struct gnet_stats_queue qstats;
 } __core;
 
 struct netdev_queue {

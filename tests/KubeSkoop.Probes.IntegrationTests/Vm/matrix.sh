@@ -18,7 +18,7 @@ runner=$root/artifacts/live-runner
 tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
 # What the kernel decides the way for, and what this machine cannot show.
 different='TcpResetLive|SocketLatencyLive|KernelLatencyStagesLive|TcpSocketSourceLive|MibSourceLive'
-elsewhere='VirtCmdLatencyLive|IpvsServicesLive|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
+elsewhere='writes_back|VirtCmdLatencyLive|IpvsServicesLive|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
 
 cannot() {
 	say "$1"
