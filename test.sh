@@ -3,7 +3,7 @@
 #   ./test.sh                 everything
 #   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
 #   ./test.sh --record        records what each of these kernels says, as fixtures for the parsers, into tests/Fixtures
-#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (about an hour;
+#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (over an hour with two processors;
 #                             --kernels=hooks: those of what differs; --kernels=probes: only starts every probe)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
