@@ -157,7 +157,7 @@ public sealed class BioLatencyLiveTests
         await disk.FreezeAsync();
         await disk.ThawAsync();
         long written = 0;
-        await Eventually.TrueAsync(() => (written = heard.Take().Sum(static e => e.Bytes)) >= Bytes, () => $"the file to be written out for its writer's cgroup; {written} bytes were");
+        await Eventually.TrueAsync(() => Task.FromResult((written = heard.Take().Sum(static e => e.Bytes)) >= Bytes), () => $"the file to be written out for its writer's cgroup; {written} bytes were");
         Assert.InRange(written, Bytes, Bytes + 65536); // with some blocks that say where it is
         Assert.Contains(heard.Take(), static e => e is { ProcessId: null, Command: null });
     }
