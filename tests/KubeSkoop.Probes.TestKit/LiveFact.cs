@@ -92,6 +92,9 @@ public enum Needs
 
     /// <summary>As <see cref="IoCgroup"/>, and a kernel that knows whose the pages are that it writes back.</summary>
     WriterCgroup = 67108864 | IoCgroup,
+
+    /// <summary>As <see cref="NetNs"/>, and veth pairs that do not take every packet (6.16).</summary>
+    VethPushback = 134217728 | NetNs,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -179,6 +182,7 @@ public static class Machine
         if (needs.HasFlag(Needs.TwoCpus) && Environment.ProcessorCount < 2) return "Needs two CPUs.";
         if (needs.HasFlag(Needs.Loop) && !File.Exists("/dev/loop-control")) return "Needs loop devices: /dev/loop-control is missing.";
         if (needs.HasFlag(Needs.IoCgroup) && IoCgroup.Root is null) return "Needs control groups of the io controller: neither blkio (version 1) nor io (version 2) is mounted below /sys/fs/cgroup.";
+        if (needs.HasFlag(Needs.VethPushback) && Environment.OSVersion.Version < new Version(6, 16)) return "Needs a veth device that pushes packets back, as of Linux 6.16.";
         if (needs.HasFlag(Needs.WriterCgroup) && !IoCgroup.KnowsWriters) return "Needs control groups of version 2 that have the controllers io and memory.";
         if (needs.HasFlag(Needs.UnifiedCgroup) && UnifiedCgroup is null) return "Needs control groups of version 2: they are not mounted below /sys/fs/cgroup.";
         if (needs.HasFlag(Needs.Containerd) && MissingOfContainerd() is { } part) return $"Needs a container runtime: {part} is missing (Debian packages containerd, runc, containernetworking-plugins, busybox-static).";

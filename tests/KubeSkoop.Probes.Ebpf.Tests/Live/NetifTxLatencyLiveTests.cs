@@ -224,14 +224,13 @@ public sealed class NetifTxLatencyLiveTests
     }
 
     // Since 6.16 a veth device whose peer receives in a thread of its own (NAPI) pushes back when 256 packets wait for that, which here are slow to be received.
-    [LiveTheory(Needs.NetNs | Needs.Bpf | Needs.Native, "tc", "nft")]
+    [LiveTheory(Needs.VethPushback | Needs.Bpf | Needs.Native, "tc", "nft")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public Task A_packet_that_the_device_pushed_back_is_counted_once(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
     {
         const uint SetTso = 0x1f, SetGro = 0x2c; // ETHTOOL_STSO, ETHTOOL_SGRO
         const int Connections = 100, Bytes = 30_000;
-        if (Environment.OSVersion.Version < new Version(6, 16)) return;
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
         await using (right)
