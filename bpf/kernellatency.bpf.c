@@ -9,7 +9,6 @@
 #include "kernellatency.h"
 
 #define PLACES 16384		// a power of two
-#define SKB_SHIFT 8		// no two packets lie closer
 #define ONE_MS 1000000ULL
 #define MOST_NESTED 8
 
@@ -62,13 +61,10 @@ struct {
 
 KS_COUNTERS_PER_CPU(counts, struct ks_netns, struct kernellatency_counts)
 
-// The verifier lets nobody shift an address, but a copy of its lower half is a number.
 static __always_inline struct packet *place_of(const void *skb)
 {
-	__u32 number = (__u32)(unsigned long)skb, at;
+	__u32 at = ks_place_of_skb(skb, PLACES);
 
-	asm volatile("%0 = %1" : "=w"(at) : "w"(number));
-	at = (at >> SKB_SHIFT) & (PLACES - 1);
 	return bpf_map_lookup_elem(&packets, &at);
 }
 

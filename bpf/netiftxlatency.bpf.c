@@ -11,7 +11,6 @@
 #define TCQ_F_MQROOT 0x8	// include/net/sch_generic.h
 #define TCQ_F_NOLOCK 0x100
 #define LEFT 4096		// a power of two
-#define SKB_SHIFT 8		// no two packets lie closer
 
 // Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
 // out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
@@ -177,13 +176,9 @@ int BPF_PROG(enter, struct sk_buff *skb)
 // Whether a packet left this qdisc before: what the device does not take is put back to the head and comes again, with the same stamp.
 static __always_inline bool comes_again(const struct sk_buff *skb, __u64 stamp, const struct Qdisc *qdisc)
 {
-	__u32 number = (__u32)(unsigned long)skb, at;
-	struct left *before;
+	__u32 at = ks_place_of_skb(skb, LEFT);
+	struct left *before = bpf_map_lookup_elem(&left, &at);
 
-	// The verifier lets nobody shift an address, but a copy of its lower half is a number.
-	asm volatile("%0 = %1" : "=w"(at) : "w"(number));
-	at = (at >> SKB_SHIFT) & (LEFT - 1);
-	before = bpf_map_lookup_elem(&left, &at);
 	if (!before)
 		return false;
 	if (before->skb == (__u64)skb && before->stamp == stamp && before->qdisc == (__u64)qdisc)
