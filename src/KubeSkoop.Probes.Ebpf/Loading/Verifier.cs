@@ -14,10 +14,7 @@ internal static class Verifier
         string text;
         if (end > begin + 1)
         {
-            int last = end - 1;
-            while (last > begin + 1 && (lines[last].StartsWith("processed ", StringComparison.Ordinal) || lines[last].StartsWith("verification time", StringComparison.Ordinal)
-                || lines[last].StartsWith("stack depth", StringComparison.Ordinal))) last--;
-            text = $"{Program(lines[begin])}{lines[last]}";
+            text = $"{Program(lines[begin])}{Cause(lines.AsSpan((begin + 1)..end))}";
         }
         else
         {
@@ -27,6 +24,25 @@ internal static class Verifier
         }
         return Clean(text.Length > MostCharacters ? text[..MostCharacters] : text);
     }
+
+    private static string Cause(ReadOnlySpan<string> log)
+    {
+        // Linux 7.3 explains at length what it has said just before.
+        for (int i = 0; i < log.Length; i++)
+        {
+            if (!log[i].StartsWith("Verification failed:", StringComparison.Ordinal)) continue;
+            if (i > 0 && !IsProgramText(log[i - 1])) return log[i - 1];
+            int reason = log[i..].IndexOf("Reason:");
+            return reason >= 0 && i + reason + 1 < log.Length ? log[i + reason + 1] : log[i];
+        }
+        int last = log.Length - 1;
+        while (last > 0 && (log[last].StartsWith("processed ", StringComparison.Ordinal) || log[last].StartsWith("verification time", StringComparison.Ordinal)
+            || log[last].StartsWith("stack depth", StringComparison.Ordinal))) last--;
+        return log[last];
+    }
+
+    // "; a line of the source", "12: an instruction", "from 3 to 12: state"
+    private static bool IsProgramText(string line) => line[0] == ';' || char.IsAsciiDigit(line[0]) || line.StartsWith("from ", StringComparison.Ordinal);
 
     // libbpf: prog 'send_reset': -- BEGIN PROG LOAD LOG --
     private static string Program(string line)

@@ -31,6 +31,28 @@ public sealed class LoadingTests
         Assert.Equal("Error in bpf_create_map_xattr(counts): EPERM", Verifier.Shorten("libbpf: Error in bpf_create_map_xattr(counts): EPERM\nlibbpf: map 'counts': failed to create\n"));
         Assert.Equal("", Verifier.Shorten(""));
         Assert.Equal("a b", Verifier.Shorten("a\u001bb"));
+
+        // As Linux 7.3 says it.
+        const string Explained = """
+            libbpf: prog 'refused': -- BEGIN PROG LOAD LOG --
+            0: R1=ctx() R10=fp0
+            ; return bpf_get_stack(ctx); @ refused.bpf.c:9
+            0: (85) call bpf_get_stack#67
+            program of this type cannot use helper bpf_get_stack#67
+
+            Verification failed: Policy: Operation is not allowed
+
+            Reason:
+              This program type does not allow the helper.
+
+            Suggestion:
+              Use a helper allowed for this program type.
+
+            processed 1 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+            -- END PROG LOAD LOG --
+            """;
+        Assert.Equal("program refused: program of this type cannot use helper bpf_get_stack#67", Verifier.Shorten(Explained));
+        Assert.Equal("program refused: This program type does not allow the helper.", Verifier.Shorten(Explained.Replace("program of this type cannot use helper bpf_get_stack#67\n", "", StringComparison.Ordinal)));
     }
 
     [Fact]
