@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares with a peer, in one run; the last lines are "ratio <what>: <number>", the most important one last.
 #   ./bench.sh <name> [--quick]   one comparison; --quick only shows that it works
+#   ./bench.sh all [--quick]      every one
 #   ./bench.sh list               their names
 #   ./bench.sh parts [...]        the parts, by BenchmarkDotNet (arguments are its own; --dry runs each once)
 set -euo pipefail
@@ -17,7 +18,7 @@ native=$root/artifacts/bench
 limit=300
 
 usage() {
-	sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 	printf 'names: %s\n' "${names[*]}"
 }
 
@@ -54,48 +55,46 @@ run_apart() {
 	"${quiet[@]}" timeout --kill-after=5 "$limit" unshare "${apart[@]}" --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
 }
 
+run() {
+	local name=$1 peer
+	shift
+	case $name in
+	daily | qdisc) run_apart "$name" --native "$native" "$@" ;;
+	conntrack | tcpsummary)
+		apart=(--net) # without the machine's own connections
+		run_apart "$name" --native "$native" "$@"
+		;;
+	ring) run_apart ring --native "$native" "$@" ;;
+	overhead)
+		limit=900
+		apart=(--net) # without the machine's own packets
+		run_apart overhead --native "$native" "$@"
+		;;
+	parsers) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@" ;;
+	cluster) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" cluster --fixtures "$root/tests/Fixtures/kubernetes-api" "$@" ;;
+	scrape) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" scrape "$@" ;;
+	node-exporter)
+		peer=$(unpack_tool prometheus-node-exporter prometheus-node-exporter) || {
+			say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."
+			exit 1
+		}
+		run_apart node-exporter --node-exporter "$peer" --exporter "$exporter" "$@"
+		;;
+	esac
+}
+
 name=${1:-}
 [[ $# -eq 0 ]] || shift
 case $name in
 list) printf '%s\n' "${names[@]}" ;;
-daily | qdisc)
+all)
 	build
-	run_apart "$name" --native "$native" "$@"
-	;;
-conntrack | tcpsummary)
-	build
-	apart=(--net) # without the machine's own connections
-	run_apart "$name" --native "$native" "$@"
-	;;
-ring)
-	build
-	run_apart ring --native "$native" "$@"
-	;;
-overhead)
-	build
-	limit=900
-	apart=(--net) # without the machine's own packets
-	run_apart overhead --native "$native" "$@"
-	;;
-parsers)
-	build
-	"${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@"
-	;;
-cluster)
-	build
-	"${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" cluster --fixtures "$root/tests/Fixtures/kubernetes-api" "$@"
-	;;
-scrape)
-	build
-	"${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" scrape "$@"
-	;;
-node-exporter)
-	build
-	peer=$(unpack_tool prometheus-node-exporter prometheus-node-exporter) || {
-		say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."
-		exit 1
-	}
-	run_apart node-exporter --node-exporter "$peer" --exporter "$exporter" "$@"
+	failed=()
+	for name in "${names[@]}"; do
+		echo "== $name"
+		(run "$name" "$@") || failed+=("$name")
+	done
+	[[ ${#failed[@]} -eq 0 ]] || { say "Failed: ${failed[*]}"; exit 1; }
 	;;
 parts)
 	build
@@ -104,8 +103,12 @@ parts)
 	;;
 "" | -h | --help) usage ;;
 *)
-	say "There is no comparison '$name'."
-	usage >&2
-	exit 2
+	if [[ " ${names[*]} " != *" $name "* ]]; then
+		say "There is no comparison '$name'."
+		usage >&2
+		exit 2
+	fi
+	build
+	run "$name" "$@"
 	;;
 esac

@@ -33,10 +33,13 @@ internal static class OverheadComparison
         int milliseconds = args.Number("--milliseconds", quick ? 20 : 100);
         string only = args.Text("--probe", "");
         // In this run's own namespace, see bench.sh. Connections in TIME_WAIT would be more from round to round.
-        foreach (string[] command in (string[][])[["ip", "link", "set", "lo", "up"], ["sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=1000"]])
+        List<string[]> commands = [["ip", "link", "set", "lo", "up"], ["sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=1000"]];
+        if (args.Text("--qdisc", "") is { Length: > 0 } qdisc) commands.Add(["tc", "qdisc", "add", "dev", "lo", "root", qdisc]);
+        foreach (string[] command in commands)
         {
             using Process process = Process.Start(command[0], command[1..]);
             process.WaitForExit();
+            if (process.ExitCode != 0) throw new InvalidOperationException($"'{string.Join(' ', command)}' ended with {process.ExitCode}.");
         }
         using var work = new NativeLoop(Path.Combine(args.Text("--native"), "tcpwork"));
         _ = work.ReadLine();
