@@ -10,7 +10,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Ring;
 /// <summary>The thread that reads the rings, through its end.</summary>
 public sealed class RingThreadTests
 {
-    [LiveFact(Needs.Bpf)]
+    [LiveFact(Needs.Bpf | Needs.Native)]
     public void A_thread_that_is_busy_when_its_last_ring_goes_ends_without_a_word()
     {
         var options = new EbpfOptions();
