@@ -31,9 +31,12 @@ public static class Command
     /// <summary>Runs a program and returns its output.</summary>
     /// <exception cref="InvalidOperationException">It is missing or failed; the message holds what it said.</exception>
     /// <exception cref="TimeoutException">It took too long, and was killed.</exception>
-    public static async Task<string> OutputAsync(string program, params string[] arguments)
+    public static Task<string> OutputAsync(string program, params string[] arguments) => OutputOfAsync(() => Start(program, arguments), program, arguments);
+
+    /// <summary>The same of a program that is started elsewhere, and reads <paramref name="input"/>.</summary>
+    internal static async Task<string> OutputOfAsync(Func<Process> start, string program, string[] arguments, string? input = null)
     {
-        CommandResult result = await RunAsync(program, arguments);
+        CommandResult result = await ResultOfAsync(start(), program, arguments, input);
         return result.ExitCode == 0
             ? result.Output
             : throw new InvalidOperationException($"'{program} {string.Join(' ', arguments)}' ended with {result.ExitCode}: {result.Error}{result.Output}");
@@ -41,11 +44,14 @@ public static class Command
 
     /// <summary>Runs a program and returns how it ended.</summary>
     public static async Task<CommandResult> RunAsync(string program, IEnumerable<string> arguments, string? directory = null,
-        IReadOnlyDictionary<string, string?>? environment = null, TimeSpan? timeout = null)
+        IReadOnlyDictionary<string, string?>? environment = null, TimeSpan? timeout = null) =>
+        await ResultOfAsync(Start(program, arguments, directory, environment), program, arguments, null, timeout);
+
+    private static async Task<CommandResult> ResultOfAsync(Process process, string program, IEnumerable<string> arguments, string? input, TimeSpan? timeout = null)
     {
-        Process process = Start(program, arguments, directory, environment);
         try
         {
+            if (input is not null) await process.StandardInput.WriteAsync(input);
             return await FinishAsync(process, $"{program} {string.Join(' ', arguments)}", timeout ?? DefaultTimeout);
         }
         finally

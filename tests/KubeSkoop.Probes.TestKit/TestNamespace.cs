@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Net;
+using Microsoft.Win32.SafeHandles;
 
 namespace KubeSkoop.Probes.TestKit;
 
@@ -48,7 +49,7 @@ public sealed partial class TestNamespace : IAsyncDisposable
         await Command.OutputAsync("ip", "netns", "add", name);
         try
         {
-            return await WithResidentAsync(name, "nsenter", $"--net={BindDirectory}/{name}", "cat");
+            return await WithResidentAsync(name, () => In($"{BindDirectory}/{name}", () => Command.Start("cat", [])));
         }
         catch
         {
@@ -62,8 +63,9 @@ public sealed partial class TestNamespace : IAsyncDisposable
     public static async Task<TestNamespace> CreateUnboundAsync(string? cgroup = null)
     {
         await Sweep.Value;
-        if (cgroup is not null) return await WithResidentAsync(null, "sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare --net cat", cgroup);
-        return await WithResidentAsync(null, "unshare", "--net", "cat");
+        string[] command = ["--net", Command.PathOf("cat") ?? "cat"];
+        if (cgroup is not null) return await WithResidentAsync(null, () => Command.Start("sh", ["-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare \"$@\"", cgroup, .. command]));
+        return await WithResidentAsync(null, () => Command.Start("unshare", command));
     }
 
     /// <summary>Two namespaces, joined by a veth pair.</summary>
@@ -98,23 +100,17 @@ public sealed partial class TestNamespace : IAsyncDisposable
     public async Task ConnectAsync(TestNamespace other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        await IpAsync("link", "add", "eth0", "address", "02:00:00:00:00:01", "type", "veth",
-            "peer", "name", "eth0", "address", "02:00:00:00:00:02", "netns", other.ProcessId.ToString(CultureInfo.InvariantCulture));
-        await ConfigureAsync(this, 1, 2);
-        await ConfigureAsync(other, 2, 1);
+        string join = string.Create(CultureInfo.InvariantCulture, $"link add eth0 address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02 netns {other.ProcessId}");
+        await IpBatchAsync([join, .. Configuration(1, 2)]);
+        await other.IpBatchAsync(Configuration(2, 1));
         await Eventually.TrueAsync(
             async () => await CarrierAsync() && await other.CarrierAsync(), "both ends of the veth pair to be up");
 
-        static async Task ConfigureAsync(TestNamespace ns, int own, int peer)
+        static List<string> Configuration(int own, int peer)
         {
-            bool ipv6 = Machine.Lacks(Needs.Ipv6) is null;
-            if (ipv6) await ns.IpAsync("link", "set", "eth0", "addrgenmode", "none");
-            await ns.IpAsync("link", "set", "eth0", "up");
-            await ns.IpAsync("address", "add", $"10.99.0.{own}/24", "dev", "eth0");
-            await ns.IpAsync("neighbour", "replace", $"10.99.0.{peer}", "lladdr", $"02:00:00:00:00:0{peer}", "dev", "eth0", "nud", "permanent");
-            if (!ipv6) return;
-            await ns.IpAsync("address", "add", $"fd99::{own}/64", "dev", "eth0", "nodad");
-            await ns.IpAsync("neighbour", "replace", $"fd99::{peer}", "lladdr", $"02:00:00:00:00:0{peer}", "dev", "eth0", "nud", "permanent");
+            List<string> commands = ["link set eth0 up", $"address add 10.99.0.{own}/24 dev eth0", $"neighbour replace 10.99.0.{peer} lladdr 02:00:00:00:00:0{peer} dev eth0 nud permanent"];
+            if (Machine.Lacks(Needs.Ipv6) is not null) return commands;
+            return ["link set eth0 addrgenmode none", .. commands, $"address add fd99::{own}/64 dev eth0 nodad", $"neighbour replace fd99::{peer} lladdr 02:00:00:00:00:0{peer} dev eth0 nud permanent"];
         }
     }
 
@@ -131,15 +127,18 @@ public sealed partial class TestNamespace : IAsyncDisposable
     public static IPAddress RightIPv6 { get; } = IPAddress.Parse("fd99::2");
 
     /// <summary>Runs a program inside and returns its output.</summary>
-    public Task<string> ExecuteAsync(string program, params string[] arguments) =>
-        Command.OutputAsync("nsenter", [.. EnterArguments, Command.PathOf(program) ?? program, .. arguments]);
+    public Task<string> ExecuteAsync(string program, params string[] arguments) => Command.OutputOfAsync(() => Start(program, arguments), program, arguments);
 
     /// <summary>Starts a program inside; it is the caller's to end. Its streams are redirected.</summary>
-    public Process Start(string program, params string[] arguments) =>
-        Command.Start("nsenter", [.. EnterArguments, Command.PathOf(program) ?? program, .. arguments]);
+    // Without nsenter in between: in an emulated machine that takes as long as the program.
+    public Process Start(string program, params string[] arguments) => In(Link, () => Command.Start(program, arguments));
 
     /// <summary>Runs <c>ip</c> inside.</summary>
     public Task<string> IpAsync(params string[] arguments) => ExecuteAsync("ip", arguments);
+
+    /// <summary>Runs several commands of <c>ip</c> inside, up to the first that fails.</summary>
+    public Task<string> IpBatchAsync(IEnumerable<string> commands) =>
+        Command.OutputOfAsync(() => Start("ip", "-batch", "-"), "ip", ["-batch", "-"], string.Concat(commands.Select(static c => c + "\n")));
 
     /// <summary>
     /// Runs <paramref name="body"/> inside, on a thread of its own that ends with it. Sockets made there stay in the
@@ -148,25 +147,7 @@ public sealed partial class TestNamespace : IAsyncDisposable
     public Task<T> RunAsync<T>(Func<T> body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                using (var handle = File.OpenHandle(string.Create(CultureInfo.InvariantCulture, $"/proc/{ProcessId}/ns/net")))
-                    Libc.EnterNetworkNamespace(handle);
-                done.SetResult(body());
-            }
-#pragma warning disable CA1031 // Whatever it is, the test that awaits shall have it.
-            catch (Exception e)
-#pragma warning restore CA1031
-            {
-                done.SetException(e);
-            }
-        }, 512 * 1024)
-        { IsBackground = true, Name = "in namespace" };
-        thread.Start();
-        return done.Task;
+        return InAsync(Link, body);
     }
 
     /// <summary>Runs <paramref name="body"/> inside, on a thread of its own that ends with it.</summary>
@@ -205,18 +186,54 @@ public sealed partial class TestNamespace : IAsyncDisposable
         throw new InvalidOperationException($"'{path}' is no network namespace.");
     }
 
-    private string[] EnterArguments => [string.Create(CultureInfo.InvariantCulture, $"--net=/proc/{ProcessId}/ns/net"), "--"];
+    private string Link => string.Create(CultureInfo.InvariantCulture, $"/proc/{ProcessId}/ns/net");
+
+    private static T In<T>(string link, Func<T> body) => InAsync(link, body).GetAwaiter().GetResult();
+
+    private static Task<T> InAsync<T>(string link, Func<T> body)
+    {
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                T result;
+                using (SafeFileHandle home = File.OpenHandle("/proc/thread-self/ns/net"))
+                {
+                    using (SafeFileHandle handle = File.OpenHandle(link)) Libc.EnterNetworkNamespace(handle);
+                    try
+                    {
+                        result = body();
+                    }
+                    finally
+                    {
+                        Libc.EnterNetworkNamespace(home); // nothing keeps the namespace once the caller goes on
+                    }
+                }
+                done.SetResult(result);
+            }
+#pragma warning disable CA1031 // Whatever it is, the test that awaits shall have it.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                done.SetException(e);
+            }
+        }, 512 * 1024)
+        { IsBackground = true, Name = "in namespace" };
+        thread.Start();
+        return done.Task;
+    }
 
     // cat ends when its input does, and its input ends when this process does, however it dies: nothing is left behind.
-    private static async Task<TestNamespace> WithResidentAsync(string? name, string program, params string[] arguments)
+    private static async Task<TestNamespace> WithResidentAsync(string? name, Func<Process> start)
     {
-        Process resident = Command.Start(program, arguments);
+        Process resident = start();
         try
         {
             string comm = string.Create(CultureInfo.InvariantCulture, $"/proc/{resident.Id}/comm");
             await Eventually.TrueAsync(
                 () => !resident.HasExited && File.ReadAllText(comm).Trim() == "cat",
-                $"'{program} {string.Join(' ', arguments)}' to enter its namespace");
+                "a process to enter its namespace");
             var ns = new TestNamespace(name, resident);
             await ns.IpAsync("link", "set", "lo", "up");
             return ns;
