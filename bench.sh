@@ -52,7 +52,7 @@ run_apart() {
 		say "'$name' makes namespaces of its own and needs root. Run it with sudo."
 		exit 1
 	fi
-	"${quiet[@]}" timeout --kill-after=5 "$limit" unshare "${apart[@]}" --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
+	"${quiet[@]}" timeout --foreground --kill-after=5 "$limit" unshare "${apart[@]}" --pid --mount-proc --fork --kill-child dotnet "$program" "$@"
 }
 
 run() {
@@ -70,9 +70,9 @@ run() {
 		apart=(--net) # without the machine's own packets
 		run_apart overhead --native "$native" "$@"
 		;;
-	parsers) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@" ;;
-	cluster) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" cluster --fixtures "$root/tests/Fixtures/kubernetes-api" "$@" ;;
-	scrape) "${quiet[@]}" timeout --kill-after=5 "$limit" dotnet "$program" scrape "$@" ;;
+	parsers) "${quiet[@]}" timeout --foreground --kill-after=5 "$limit" dotnet "$program" parsers --native "$native" "$@" ;;
+	cluster) "${quiet[@]}" timeout --foreground --kill-after=5 "$limit" dotnet "$program" cluster --fixtures "$root/tests/Fixtures/kubernetes-api" "$@" ;;
+	scrape) "${quiet[@]}" timeout --foreground --kill-after=5 "$limit" dotnet "$program" scrape "$@" ;;
 	node-exporter)
 		peer=$(unpack_tool prometheus-node-exporter prometheus-node-exporter) || {
 			say "Debian's package prometheus-node-exporter cannot be fetched; install it, then run this again."

@@ -3,7 +3,7 @@
 #   ./test.sh                 everything
 #   ./test.sh --update-docs   the same, but writes the generated documents and accepts changed snapshots
 #   ./test.sh --record        records what each of these kernels says, as fixtures for the parsers, into tests/Fixtures
-#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (over an hour with two processors;
+#   ./test.sh --kernels       the live tests on five kernels in virtual machines; writes docs/kernels.md (three quarters of an hour with two processors;
 #                             --kernels=hooks: those of what differs; --kernels=probes: only starts every probe)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,6 +33,18 @@ solution=KubeSkoop.Probes.sln
 passed=0 failed=0 skipped=0 skips=()
 rm -rf "$results"
 mkdir -p "$results"
+
+# What runs ends with this script.
+child=
+trap 'trap - INT TERM; [[ -z $child ]] || { kill "$child" 2>/dev/null; wait "$child"; }; exit 130' INT TERM
+attend() {
+	local code=0
+	"$@" </dev/null &
+	child=$!
+	wait "$child" || code=$?
+	child=
+	return "$code"
+}
 
 finish() {
 	local skip
@@ -70,8 +82,8 @@ run_tests() {
 	assembly=$(dirname "$project")/bin/Release/net10.0/$name.dll
 	trx=$results/$name.trx
 	# A test run that hangs is a failure, not a wait.
-	timeout --kill-after=30 1200 dotnet test "$assembly" --nologo --logger "trx;LogFileName=$trx" \
-		--results-directory "$results" >"$results/$name.log" 2>&1 </dev/null || code=$?
+	attend timeout --kill-after=30 1200 dotnet test "$assembly" --nologo --logger "trx;LogFileName=$trx" \
+		--results-directory "$results" >"$results/$name.log" 2>&1 || code=$?
 	p=0 f=0 s=0
 	if [[ -f $trx ]]; then
 		p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
@@ -97,7 +109,7 @@ run_tests() {
 # Live tests in virtual machines with other kernels; each counts as a test.
 run_kernels() {
 	local code=0 log=$results/kernels.log name p f s took
-	tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$log" 2>&1 </dev/null || code=$?
+	attend tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$log" 2>&1 || code=$?
 	if [[ $code -ne 0 && $code -ne 3 ]]; then
 		failed=$((failed + 1))
 		echo "FAILED  other kernels: ended with $code"

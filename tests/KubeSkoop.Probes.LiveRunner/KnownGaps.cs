@@ -14,16 +14,23 @@ internal static class KnownGaps
         new(["5.10", "6.1"], "tp_btf", "tcpreset", "the tracepoint tcp_send_reset tells only of sockets (6.10)"),
         new(["6.12", "6.18", "newest", "6.12-arm64", "native"], null, "tcpreset", "the tracepoint tcp_send_reset tells of them (6.10)"),
 
+        // Run, but not by the best way or not whole.
+        new(["5.10", "native"], Best, null, "that takes bpf_loop and bpf_map_lookup_percpu_elem, Linux 5.19"),
+
         // The machine's own kernel is whatever it is.
+        new(["native"], Best, "kernellatency", "without stages: coarse, totals only (function: fentry: EPERM: the kernel"),
         new(["native"], null, null, "this kernel was built without IPVS"),
         new(["native"], null, null, "the kernel module ip_vs is not loaded"),
         new(["native"], null, null, "this kernel has no kprobes (CONFIG_KPROBES)"),
         new(["native"], "fentry", null, "fentry: EPERM: the kernel"),
     ];
 
-    /// <summary>Whether a probe in this state need not run, for the reason it gives.</summary>
+    /// <summary>Whether a probe that runs says in its source that something is missing: "procfs (bpf: why)", "tp_btf, without stages: coarse, totals only (why)".</summary>
+    internal static bool IsLess(string source) => source.Contains(" (bpf: ", StringComparison.Ordinal) || source.Contains("without ", StringComparison.Ordinal);
+
+    /// <summary>Whether a probe in this state need not run, or not by the best way, for the reason it gives.</summary>
     internal static bool Has(string kernel, string way, string probe, ProbeState state, string reason) =>
-        state == ProbeState.Unavailable
+        state is ProbeState.Unavailable or ProbeState.Running
         && Array.Exists(All, gap => gap.Kernels.Contains(kernel) && (gap.Way ?? way) == way && (gap.Probe ?? probe) == probe && reason.Contains(gap.Reason, StringComparison.Ordinal));
 
     private sealed record Gap(string[] Kernels, string? Way, string? Probe, string Reason);

@@ -53,7 +53,8 @@ internal static class Recorder
             foreach (Socket socket in sockets) socket.Dispose();
         }
         await ConntrackAsync(messages);
-        if (Machine.Lacks(Needs.Ipvs, "ipvsadm") is null) await IpvsAsync(messages);
+        if (Machine.Lacks(Needs.Ipvs, "ipvsadm") is { } lacking) throw new InvalidOperationException($"The fixtures would be without IPVS: {lacking}");
+        await IpvsAsync(messages);
         await File.WriteAllTextAsync(Path.Combine(root, "origin.md"),
             $"Recorded on Linux {release}, {System.Runtime.InteropServices.RuntimeInformation.OSArchitecture.ToString().ToLowerInvariant()}, by `./test.sh --record`: files of `/proc` and netlink messages as the kernel wrote them\n"
             + "(messages one behind the other), and what `nstat`, `ss`, `ip`, `conntrack` and `ipvsadm` said of the same.\n");

@@ -10,7 +10,7 @@ internal static partial class Libc
     private const int CloneNewNet = 0x40000000; // include/uapi/linux/sched.h
     private const int CloseOnExec = 0x80000;    // include/uapi/asm-generic/fcntl.h
 
-    /// <summary>Moves the calling thread, and only it, into a network namespace. It must end there.</summary>
+    /// <summary>Moves the calling thread, and only it, into a network namespace.</summary>
     internal static void EnterNetworkNamespace(SafeHandle handle)
     {
         if (SetNs(handle, CloneNewNet) != 0) throw new Win32Exception(Marshal.GetLastPInvokeError(), "setns into the test's network namespace failed");

@@ -218,7 +218,7 @@ public static class Machine
     // Asked once by trying: capabilities, seccomp and kernel options all have a say, and only the kernel knows the sum.
     private static string? TryNetNs()
     {
-        foreach (string tool in (string[])["ip", "unshare", "nsenter"])
+        foreach (string tool in (string[])["ip", "unshare"])
             if (!Command.Exists(tool)) return $"Needs the program '{tool}', which is not installed.";
         CommandResult result = Command
             .RunAsync("unshare", ["-n", "ip", "link", "add", "name", "kst0", "type", "veth", "peer", "name", "kst1"])

@@ -415,7 +415,8 @@ static __always_inline long ks_returned(const void *ctx)
 	return bpf_core_field_exists(x86->ax) ? BPF_CORE_READ(x86, ax) : BPF_CORE_READ(arm64, regs[0]);
 }
 
-// Where a packet belongs in a table of that many places, a power of two, by its address; no two packets lie closer than 256 bytes.
+// Where a packet belongs in a table of that many places, a power of two, by its address. What lies within 256
+// bytes has one place: a packet of TCP and its clone, of which one is sent, and no others.
 static __always_inline __u32 ks_place_of_skb(const struct sk_buff *skb, __u32 places)
 {
 	__u32 number = (__u32)(unsigned long)skb, place;

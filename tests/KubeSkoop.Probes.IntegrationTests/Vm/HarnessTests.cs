@@ -52,9 +52,11 @@ public sealed class HarnessTests : IDisposable
             [   62.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [dotnet:1]
             [   63.0] ------------[ cut here ]------------
             [   63.1] kernel BUG at mm/slub.c:1!
+            [   99.0] INFO: task dotnet:1 blocked for more than 120 seconds.
             """;
         string[] told = (await JudgeAsync(0, 1, Passed + "@\tend\t0\t-\n", log)).Split('\n');
-        Assert.Equal(["@\ttest\tfailed\t0\t(the kernel)\t" + complaint, "@\ttest\tfailed\t0\t(the kernel)\t[   63.1] kernel BUG at mm/slub.c:1!"],
+        Assert.Equal(["@\ttest\tfailed\t0\t(the kernel)\t" + complaint, "@\ttest\tfailed\t0\t(the kernel)\t[   63.1] kernel BUG at mm/slub.c:1!",
+            "@\ttest\tfailed\t0\t(the kernel)\t[   63.1] kernel BUG at mm/slub.c:1! [   99.0] INFO: task dotnet:1 blocked for more than 120 seconds."],
             told.Where(static l => l.Contains("(the kernel)", StringComparison.Ordinal)));
         Assert.Contains("@\ttest\tfailed\t0\t(the kernel)\tIts log is not there.", (await JudgeAsync(0, 1, Passed + "@\tend\t0\t-\n", kernel: null)).Split('\n'));
     }
@@ -86,6 +88,12 @@ public sealed class HarnessTests : IDisposable
         (code, document) = await DocumentAsync();
         Assert.Contains("3 of these 4 run,", document, StringComparison.Ordinal);
         Assert.Equal(1, code);
+
+        Write("6.1.tsv", one.Replace("procfs\t\t", "procfs (bpf: EINVAL)\tprocfs (bpf: EINVAL)\tless", StringComparison.Ordinal) + "@\tagain\tit died\n");
+        (code, document) = await DocumentAsync();
+        Assert.Contains("3 of these 4 run,", document, StringComparison.Ordinal);
+        Assert.Contains("- 5.10.0-1: run a second time: it died", document.Split('\n'));
+        Assert.Equal(1, code);
     }
 
     [Fact]
@@ -97,6 +105,14 @@ public sealed class HarnessTests : IDisposable
         Assert.False(KnownGaps.Has("5.10", KnownGaps.Best, "tcpretrans", ProbeState.Unavailable, reason));
         Assert.False(KnownGaps.Has("5.10", KnownGaps.Best, "socketlatency", ProbeState.Unavailable, "socketlatency: EINVAL: the verifier refuses it"));
         Assert.False(KnownGaps.Has("5.10", KnownGaps.Best, "socketlatency", ProbeState.Failed, reason));
+
+        const string less = "procfs (bpf: this kernel's BPF programs cannot walk its tables: that takes bpf_loop and bpf_map_lookup_percpu_elem, Linux 5.19)";
+        Assert.True(KnownGaps.IsLess(less));
+        Assert.True(KnownGaps.Has("5.10", KnownGaps.Best, "tcp", ProbeState.Running, less));
+        Assert.False(KnownGaps.Has("6.1", KnownGaps.Best, "tcp", ProbeState.Running, less));
+        Assert.False(KnownGaps.Has("5.10", KnownGaps.Best, "tcp", ProbeState.Running, "procfs (bpf: EINVAL: the verifier refuses it)"));
+        Assert.True(KnownGaps.IsLess("tp_btf, without stages: coarse, totals only (function: fentry: EPERM)"));
+        Assert.False(KnownGaps.IsLess("tp_btf, kprobe (answer)"));
     }
 
     [LiveFact(Needs.Sources, "flock")]

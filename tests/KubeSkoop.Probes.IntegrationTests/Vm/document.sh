@@ -12,7 +12,7 @@ cat <<'TEXT'
 # Kernels
 
 Written by `./test.sh --kernels`: every probe was started and sampled on each of these kernels, which counts as a test for each of them, and live tests were run there (`--kernels=hooks`: those of what differs from kernel to kernel; `--kernels=probes`: none; on arm64 none; those of
-the machine's own kernel are `./test.sh`'s). Debian's cloud kernels run in virtual machines under software emulation; the last one is the machine's own, where the kernel is locked down (integrity), so that functions cannot be hooked, and has no kprobes.
+the machine's own kernel are `./test.sh`'s). Debian's cloud kernels run in virtual machines under software emulation; the last one is the kernel of the machine that this was written on.
 TEXT
 cat <<TEXT
 
@@ -47,7 +47,7 @@ awk -F'\t' -v least="$least" '
 		gsub(/\|/, "/", why)
 		if (why != "") { if (!(why in number)) { number[why] = ++numbers; reasons[numbers] = why } note = " [" number[why] "]" }
 		cell[$4, file] = source note
-		if ($5 == "Running" || $8 == "known") good++
+		if ($5 == "Running" && $8 != "less" || $8 == "known") good++
 	}
 	END {
 		for (r = 1; r <= rows; r++) {
@@ -77,6 +77,7 @@ echo "## What failed"
 echo
 awk -F'\t' 'FNR == 1 { kernel = FILENAME; sub(/\.tsv$/, "", kernel) } $2 == "machine" { kernel = $3 }
 	$2 == "test" && ($3 == "failed" || $3 == "skipped" && $5 == "(the machine)") { some++; message = $6; sub(/ \| .*/, "", message); gsub(/[<>|`]/, " ", message); printf "- %s: %s: %s%s\n", kernel, $5, $3 == "skipped" ? "not run: " : "", substr(message, 1, 300) }
+	$2 == "again" { some++; printf "- %s: run a second time: %s\n", kernel, $3 }
 	END { if (!some) print "Nothing." }' "${files[@]}"
 
 $enough || { echo "Less than $least % of the probes run, or are unavailable for a reason that is known." >&2; exit 1; }

@@ -38,6 +38,6 @@ elif [[ -n $log && ! -e $log ]]; then
 fi
 if [[ -e $log ]]; then
 	# What a warning is about stands in the line before.
-	awk '/WARNING: |BUG[: ]|Oops|Internal error: |\[#[0-9]+\]/ { print (before ~ /cut here/ ? "" : before " ") $0 } { before = $0 }' "$log" |
+	awk '/WARNING: |BUG[: ]|blocked for more than|detected (expedited )?stalls|self-detected stall|Oops|Internal error: |\[#[0-9]+\]/ { print (before ~ /cut here/ ? "" : before " ") $0 } { before = $0 }' "$log" |
 		grep -vF "${known[@]/#/-e}" | head -n 5 | while IFS= read -r line; do fail "(the kernel)" "$line"; done || true
 fi

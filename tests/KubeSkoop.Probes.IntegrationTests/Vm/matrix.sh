@@ -15,7 +15,7 @@ root=$(cd "$here/../../.." && pwd)
 scope=${1:?all, hooks, probes, some or record}
 results=$root/artifacts/test-results/kernels
 runner=$root/artifacts/live-runner
-tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare nsenter sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
+tools=(ip tc ss nstat nft iptables conntrack bpftool setpriv unshare sysctl dd losetup mount umount bash blkdiscard fsfreeze mkfs.ext4 ipvsadm dmsetup)
 # What the kernel decides the way for, and what this machine cannot show.
 different='TcpResetLive|SocketLatencyLive|KernelLatencyStagesLive|TcpSocketSourceLive|MibSourceLive'
 elsewhere='writes_back|VirtCmdLatencyLive|IpvsServicesLive|FlowLive|netem|bad_network|slow_network|known_slowness|device_mapper'
@@ -73,7 +73,7 @@ run() {
 
 # NAME LIMIT RUN...: the runner in a machine with that kernel, once for each of these arguments, into its results. A machine that dies leaves what it has told.
 collect() {
-	local name=$1 limit=$2 began=$SECONDS kernel reason status=0
+	local name=$1 limit=$2 began=$SECONDS kernel reason status=0 again=
 	shift 2
 	if [[ $name == *-arm64 ]] && reason=$(need_tools qemu-system-aarch64:qemu-system-arm) && [[ -n $reason ]]; then
 		tell "$name" "$began" printf '@\ttest\tskipped\t0\t(the machine)\tMissing: %s\n' "$reason"
@@ -90,10 +90,11 @@ collect() {
 		mv "$results/$name.log" "$results/$name.died.log"
 		rm -f "$results/$name.dmesg"
 		say "$name: the emulator executed code that was patched meanwhile (int3) after $((SECONDS - began)) s; once more."
-		status=0
+		status=0 again="the emulator executed a breakpoint that was patched away meanwhile (int3), after $((SECONDS - began)) s"
 		in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
 	fi
 	tell "$name" "$began" "$here/judge.sh" "$status" "$#" "$results/$name.log" "$results/$name.dmesg"
+	[[ -z $again ]] || printf '@\tagain\t%s\n' "$again" >>"$results/$name.tsv"
 }
 
 # NAME BEGAN COMMAND...: what the command says are that kernel's results.
@@ -105,17 +106,42 @@ tell() {
 }
 
 # The same side by side: a machine has two processors and keeps one busy, as most tests do one thing after the other.
+# Each in a process group of its own, which ends with this script however that ends.
 machines=()
 begin() {
 	while [[ $(jobs -rp | wc -l) -ge $(nproc) ]]; do sleep 1; done
-	collect "$@" &
+	set -m
+	collect "$@" </dev/null &
+	set +m
 	machines+=($!)
+}
+end_machines() {
+	local machine
+	for machine in "${machines[@]}"; do kill -- "-$machine" 2>/dev/null || true; done
+}
+trap end_machines EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Every machine has come to its end.
+await() {
+	local machine
+	for machine in "${machines[@]}"; do wait "$machine" || printf '@\ttest\tfailed\t0\t(a machine)\tIts results could not be told.\n@\ttook\t0\n' >"$results/lost.tsv"; done
+	machines=()
+}
+
+# Tests of what this machine cannot show must have passed somewhere, or a kernel has lost what they need.
+somewhere() {
+	local name
+	for name in ${elsewhere//|/ } ${different//|/ }; do
+		grep -qP "^@\ttest\tpassed\t[^\t]*\t[^\t]*$name" "$results"/*.tsv || printf '@\ttest\tfailed\t0\t%s\tIt passed on no kernel.\n' "$name"
+	done
 }
 
 # The machine's own kernel: its live tests are ./test.sh's.
 collect_native() {
 	local began=$SECONDS
-	live() { "$runner/x64/KubeSkoop.Probes.LiveRunner" "$@"; }
+	live() { timeout --foreground -k 5 300 "$runner/x64/KubeSkoop.Probes.LiveRunner" "$@"; }
 	(set +e && run --matrix native --only '^$') >"$results/native.log" 2>&1
 	tell native "$began" "$here/judge.sh" 0 1 "$results/native.log"
 }
@@ -127,7 +153,7 @@ publish x64
 case $scope in
 record)
 	out=$(mktemp -d)
-	trap 'rm -rf "$out"' EXIT
+	trap 'rm -rf "$out"; end_machines' EXIT
 	for name in 5.10 6.1 6.12 6.18 newest; do
 		rm -rf "${out:?}"/*
 		kernel=$("$here/kernels.sh" fetch "$name")
@@ -142,7 +168,8 @@ record)
 	done
 	;;
 some)
-	collect 6.1 500 "--matrix 6.1 --only '$different'"
+	begin 6.1 500 "--matrix 6.1 --only '$different'"
+	await
 	;;
 all | hooks | probes)
 	only=
@@ -158,9 +185,19 @@ all | hooks | probes)
 		begin "$name" 1800 "${runs[@]}"
 	done
 	begin 6.12-arm64 900 "--matrix 6.12-arm64 --only '^\$'"
-	for machine in "${machines[@]}"; do wait "$machine"; done
+	await
 	collect_native
-	"$here/document.sh" "$results" "$SECONDS" >"$root/docs/kernels.md"
+	if absent=$(grep -l $'^@\ttest\tskipped\t0\t(the machine)' "$results"/*.tsv); then
+		say "docs/kernels.md is left as it is: nothing ran on $(xargs -n 1 basename -s .tsv <<<"$absent" | paste -sd ' ')."
+	else
+		missing=
+		[[ $scope == probes ]] || missing=$(somewhere)
+		[[ -z $missing ]] || tell all "$SECONDS" printf '%s\n' "$missing"
+		enough=true
+		"$here/document.sh" "$results" "$SECONDS" >"$results/kernels.md" || enough=false
+		mv "$results/kernels.md" "$root/docs/kernels.md"
+		$enough
+	fi
 	;;
 *)
 	say "matrix.sh knows all, hooks, probes, some and record."

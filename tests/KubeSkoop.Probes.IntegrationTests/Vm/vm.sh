@@ -151,15 +151,17 @@ arm64)
 esac
 code=0
 # shellcheck disable=SC2086
-timeout -k 5 "$limit" "${machine[@]}" -accel tcg,thread=multi -smp 2 -m "$memory" -display none -no-reboot -nodefaults -serial stdio "${report[@]}" \
+timeout --foreground -k 5 "$limit" "${machine[@]}" -accel tcg,thread=multi -smp 2 -m "$memory" -display none -no-reboot -nodefaults -serial stdio "${report[@]}" \
 	-kernel "$image" -initrd "$work/first.cpio" -append "console=$console quiet loglevel=1 log_buf_len=4M panic=-1 rdinit=/init mitigations=off $append" \
 	-drive "file=$work/root.img,if=none,id=root,format=raw,cache=unsafe" -device virtio-blk-pci,drive=root \
 	-drive "file=$work/out.img,if=none,id=out,format=raw,cache=unsafe" -device virtio-blk-pci,drive=out \
 	-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net -device virtio-rng-pci $qemu </dev/null | sed -u 's/\r//g' || code=$?
 [[ $code -eq 0 ]] || { echo "vm.sh: the machine ended with $code (124: after $limit seconds)" >&2; exit "$code"; }
-tar x -C "$work" -f "$work/out.img" 2>/dev/null || true
+whole=true
+tar x -C "$work" -f "$work/out.img" 2>/dev/null || whole=false
 [[ -z $log ]] || cp "$work/kernel.log" "$log" || true
 if [[ -n $out ]]; then
+	$whole || { echo 'vm.sh: what the command left did not come over whole' >&2; exit 125; }
 	mkdir -p "$out"
 	cp -r "$work/out/." "$out/"
 fi
