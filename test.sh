@@ -36,7 +36,7 @@ mkdir -p "$results"
 
 # What runs ends with this script.
 child=
-trap 'trap - INT TERM; [[ -z $child ]] || { kill "$child" 2>/dev/null; wait "$child"; }; exit 130' INT TERM
+trap 'trap - INT TERM; [[ -z $child ]] || { kill "$child" 2>/dev/null; wait "$child" || true; }; exit 130' INT TERM
 attend() {
 	local code=0
 	"$@" </dev/null &
