@@ -213,8 +213,19 @@ public abstract unsafe class EbpfProbe<TRecord, TEvent, TOptions> : MetricEventP
     /// <summary>When something happened, by the kernel's monotonic clock. Right also after the wall clock was set: both are read now.</summary>
     private protected DateTimeOffset TimeOf(ulong monotonicNanoseconds)
     {
-        long age = (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency)) - (long)monotonicNanoseconds;
-        return Clock.GetUtcNow() - TimeSpan.FromTicks(Math.Max(0, age) / TimeSpan.NanosecondsPerTick);
+        const int Looks = 4;
+        long closest = long.MaxValue, then = 0;
+        DateTimeOffset now = default;
+        // A pause between the two clocks would be in every time that is calculated from them.
+        for (int look = 0; look < Looks && closest > Stopwatch.Frequency / 20_000; look++)
+        {
+            long before = Stopwatch.GetTimestamp();
+            DateTimeOffset between = Clock.GetUtcNow();
+            long apart = Stopwatch.GetTimestamp() - before;
+            if (apart < closest) (closest, then, now) = (apart, before, between);
+        }
+        long age = (long)(then * (1e9 / Stopwatch.Frequency)) - (long)monotonicNanoseconds;
+        return now - TimeSpan.FromTicks(Math.Max(0, age) / TimeSpan.NanosecondsPerTick);
     }
 
     IReadOnlyList<(string Program, ulong Runs, ulong Nanoseconds)> IHasPrograms.CostOfEach()

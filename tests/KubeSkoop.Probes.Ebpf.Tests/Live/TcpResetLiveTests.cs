@@ -286,11 +286,43 @@ public sealed class TcpResetLiveTests
         Assert.InRange(before - after, TimeSpan.FromDays(399), TimeSpan.FromDays(400));
     }
 
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    public async Task A_pause_between_the_clocks_is_not_in_an_events_time()
+    {
+        await using TestNamespace ns = await TestNamespace.CreateAsync();
+        await using var bench = new EbpfBench();
+        var clock = new Wall();
+        TcpResetProbe probe = await bench.StartAsync(p => new TcpResetProbe(p, null, clock));
+        using var heard = new Heard<TcpResetEvent>(probe, ns);
+        clock.Pauses = 2;
+        await ns.RefusedConnectionsAsync(1, new IPEndPoint(IPAddress.Loopback, 4711));
+        DateTimeOffset done = clock.GetUtcNow() + TimeSpan.FromMilliseconds(5);
+        Assert.All(await heard.ExactlyAsync(2), e => Assert.True(e.Timestamp <= done, $"{e.Timestamp:O} is after {done:O}"));
+        Assert.Equal(0, clock.Pauses);
+    }
+
     private sealed class Wall : TimeProvider
     {
+        private int _pauses;
+
         internal TimeSpan Ahead { get; set; }
 
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Ahead;
+        internal int Pauses
+        {
+            get => Volatile.Read(ref _pauses);
+            set => Volatile.Write(ref _pauses, value);
+        }
+
+        public override DateTimeOffset GetUtcNow()
+        {
+            // Only on the thread that reads the rings.
+            if (Thread.CurrentThread.Name == "kubeskoop-rings" && Pauses > 0)
+            {
+                Pauses--;
+                Thread.Sleep(500);
+            }
+            return base.GetUtcNow() + Ahead;
+        }
     }
 
     [LiveFact(Needs.NetNs | Needs.BpfWalk)]
