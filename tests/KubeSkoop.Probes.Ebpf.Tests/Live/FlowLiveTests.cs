@@ -16,6 +16,7 @@ public sealed class FlowLiveTests
     private const int IPv6Header = 40;
     private const int UdpHeader = 8;
     private const int EthernetHeader = 14;
+    private const int TcpHeaderWithTimestamps = 32;
     private const int TcpHeaderOfSynAck = 40;
     private static readonly TimeSpan AfterRun = TimeSpan.FromSeconds(2); // longer than any program runs
 
@@ -92,7 +93,7 @@ public sealed class FlowLiveTests
 
             (ulong Packets, ulong Bytes) sentRow = default, receivedRow = default;
             (ulong Packets, ulong Bytes) queued = default;
-            ulong segments = 0, large = 0;
+            ulong segments = 0, large = 0, octets = 0;
             await Eventually.TrueAsync(async () =>
             {
                 sentRow = Rows(bench, probe, left)[$"{from} > {to} tcp transmit"];
@@ -101,6 +102,7 @@ public sealed class FlowLiveTests
                 IReadOnlyDictionary<string, ulong> after = await left.NstatAsync();
                 segments = Counted("TcpOutSegs") + Counted("TcpRetransSegs");
                 large = segments - (Counted("IpOutRequests") + Counted("Ip6OutRequests") - Counted("Icmp6OutMsgs")); // IP sees a large packet as one
+                octets = Counted("IpExtOutOctets") + (large * (IPv4Header + TcpHeaderWithTimestamps)); // and counts its headers once
                 // Beside the stream IPv6 says which groups it is in.
                 queued = (queued.Packets - queuedBefore.Packets - Counted("Ip6OutMcastPkts"), queued.Bytes - queuedBefore.Bytes - Counted("Ip6OutMcastOctets"));
                 queued.Bytes -= (queued.Packets + Counted("Ip6OutMcastPkts")) * EthernetHeader;
@@ -111,6 +113,7 @@ public sealed class FlowLiveTests
             Assert.True(segments > Length / 1500 && large > segments / 2, $"{segments} segments, {large} of them in others' packets"); // large packets, or this test tries nothing
             Assert.True(sentRow.Bytes > Length + sentRow.Packets * (ulong)(header + IPv4Header));
             Assert.Equal(queued, sentRow);
+            if (header == IPv4Header) Assert.Equal(octets, sentRow.Bytes);
             Assert.Equal(sentRow, receivedRow);
             (ulong Packets, ulong Bytes) answered = Rows(bench, probe, right)[$"{to} > {from} tcp transmit"], heard = Rows(bench, probe, left)[$"{to} > {from} tcp receive"];
             // Older kernels show no program the SYN-ACK that they send over IPv6.
