@@ -241,8 +241,8 @@ internal sealed class ProcProcesses : IDisposable
         }
         if (inode == 0)
         {
-            // A zombie has left its namespace, but its numbers are still the group's.
-            if (!process.Stat.HasEnded) process.Group = null;
+            // Who ends leaves its namespace before it is a zombie, and its numbers are still the group's.
+            if (process.Denied) process.Group = null;
             return;
         }
         if (!_byInode.TryGetValue(inode, out ProcGroup? group))

@@ -129,6 +129,19 @@ public sealed class OddFilesTests
         Assert.Contains("/<pid>/" + file, statistics.LastProblem, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Who_ends_has_left_its_namespace_and_counts_for_it()
+    {
+        const string ReadCharacters = "kubeskoop.io.read_characters", Before = "rchar: 100\nwchar: 0\nsyscr: 2\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
+        using var proc = new FakeProc();
+        foreach (int pid in (int[])[1, 20]) Add(proc, pid);
+        proc.AddProcess(21, 120, parent: 20).Write("21/io", Before);
+        await using var probes = new Probes(proc);
+        ulong before = (await probes.CollectAsync("io")).Rows.Single(static r => Is(r, 120, "")).Values[ReadCharacters].UInt64;
+        proc.Remove("21/ns/net").Write("21/io", Before.Replace("100", "175", StringComparison.Ordinal)); // not a zombie yet
+        Assert.Equal(before + 75, (await probes.CollectAsync("io")).Rows.Single(static r => Is(r, 120, "")).Values[ReadCharacters].UInt64);
+    }
+
     [Theory]
     [InlineData("empty")]
     [InlineData("garbage")]

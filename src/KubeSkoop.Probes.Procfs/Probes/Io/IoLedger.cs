@@ -76,20 +76,18 @@ internal sealed class IoLedger
         }
         foreach (ProcProcess process in processes)
         {
-            if (process.Group is not { } group) continue;
-            if (reader.TryRead(process, out IoNumbers now))
+            if (process.Group is { } group && reader.TryRead(process, out IoNumbers now))
             {
                 ref Entry? entry = ref CollectionsMarshal.GetValueRefOrAddDefault(_entries, process.Id, out _);
                 entry ??= new Entry(process);
                 Learn(entry, AccountOf(group), now, process.Stat);
             }
-            else if (reader.TryReadStat(process, out _))
+            else if (_entries.TryGetValue(process.Id, out Entry? known))
             {
-                continue; // refused, not gone
-            }
-            else if (_entries.Remove(process.Id, out Entry? gone))
-            {
-                Depart(gone);
+                (known.ParentId, known.HasEnded) = (process.Stat.ParentId, process.Stat.HasEnded);
+                if (reader.TryReadStat(process, out _)) continue; // refused, or nobody's for now
+                _entries.Remove(process.Id); // gone since the walk
+                Depart(known);
             }
         }
         if (_departed.Count > 0) SettleDeparted(reader);
@@ -98,6 +96,7 @@ internal sealed class IoLedger
             // Faults that this sample could not explain may be those of a child that was there when it was looked at, and gone when its parent was.
             entry.Budget = Math.Min(entry.Budget, entry.NewChildFaults);
             entry.NewChildFaults = 0;
+            entry.Still = false;
         }
         ForgetEnded();
     }
@@ -123,7 +122,6 @@ internal sealed class IoLedger
         }
         entry.ChildFaults = stat.ChildMinorFaults;
         entry.Known = true;
-        entry.Still = false;
     }
 
     /// <summary>Takes the I/O of departed processes back from who has absorbed it.</summary>
