@@ -3,7 +3,6 @@
 // biolatency: how long requests to disks take: waiting for the driver, and with the device.
 #include "biolatency.h"
 
-#define ONE_MS 1000000ULL
 #define REQ_OP_MASK 0xff		// include/linux/blk_types.h, as all below since 4.10
 #define REQ_OP_READ 0
 #define REQ_OP_WRITE 1
@@ -17,19 +16,20 @@ volatile struct biolatency_settings flags SEC(".data.biolatency") = {};
 // A request on its way. A disk's requests are allocated with it and used again and again, so an address stands for one after the other.
 struct on_its_way {
 	__u64 address;	// 0: none
-	__u64 started;
+	__u64 started;	// 0 then
 	__u64 issued;	// to the driver, for the last time when it gave it back; 0: not yet
 	__u64 task;	// what ran when it started
 	__u64 pid_tgid;
+	__u64 told;	// whether the kernel told the start, as it does of each that comes after this one at its address
 };
 
-#define SETS_LOG2 13
+#define SETS_LOG2 12
+#define WAYS 4
 
-// Two places for each value that an address may be hashed to. Nothing is allocated and nothing can leak: what finds both taken takes
-// that of the older one, which then counts without its parts. Of 1,000 requests on their way at once that are two or three.
+// Four places for each value that an address may be hashed to. Nothing is allocated and nothing can leak: what finds all taken takes
+// that of the oldest one, which then counts without its parts. Of 1,000 requests on their way at once that is one, once in thirty times.
 struct set {
-	struct on_its_way first;
-	struct on_its_way second;
+	struct on_its_way places[WAYS];
 };
 
 struct {
@@ -49,54 +49,52 @@ static __always_inline struct set *set_of(const struct request *rq)
 	return bpf_map_lookup_elem(&requests, &index);
 }
 
-static __always_inline void begin(const struct request *rq, __u64 started, __u64 issued)
+static __always_inline void begin(const struct request *rq, __u64 started, __u64 issued, bool told)
 {
 	struct set *set = set_of(rq);
-	__u64 address = (__u64)rq;
 	struct on_its_way *place;
 
 	if (!set)
 		return;
-	if (set->first.address == address)
-		place = &set->first;
-	else if (set->second.address == address)
-		place = &set->second;
-	else if (!set->first.address)
-		place = &set->first;
-	else if (!set->second.address)
-		place = &set->second;
-	else
-		place = set->first.started < set->second.started ? &set->first : &set->second;
-	place->address = address;
+	place = &set->places[0];
+	for (int i = 0; i < WAYS; i++) {
+		if (set->places[i].address == (__u64)rq) {
+			place = &set->places[i];
+			break;
+		}
+		if (set->places[i].started < place->started)
+			place = &set->places[i];
+	}
+	place->address = (__u64)rq;
 	place->started = started;
 	place->issued = issued;
 	place->task = bpf_get_current_task();
 	place->pid_tgid = bpf_get_current_pid_tgid();
+	place->told = told;
 }
 
 // What is known of a request; null when that was of an earlier one at its address: one that was merged into another has no end of its
-// own. The kernel notes the start just after telling it.
+// own. Where the start is told the kernel notes it afterwards, any time later if it is interrupted; but then no earlier one is left.
 static __always_inline struct on_its_way *find(const struct request *rq)
 {
 	struct set *set = set_of(rq);
-	struct on_its_way *place;
 
 	if (!set)
 		return NULL;
-	if (set->first.address == (__u64)rq)
-		place = &set->first;
-	else if (set->second.address == (__u64)rq)
-		place = &set->second;
-	else
-		return NULL;
-	return place->started + ONE_MS >= rq->start_time_ns ? place : NULL;
+	for (int i = 0; i < WAYS; i++) {
+		struct on_its_way *place = &set->places[i];
+
+		if (place->address == (__u64)rq)
+			return place->told || place->started >= rq->start_time_ns ? place : NULL;
+	}
+	return NULL;
 }
 
 // Since 6.5. The kernel's own note of this moment is no better: since 6.9 it may be as old as the plug that the request waits behind.
 SEC("tp_btf/block_io_start")
 int BPF_PROG(start, const struct request *rq)
 {
-	begin(rq, bpf_ktime_get_ns(), 0);
+	begin(rq, bpf_ktime_get_ns(), 0, true);
 	return 0;
 }
 
@@ -104,7 +102,7 @@ int BPF_PROG(start, const struct request *rq)
 static __always_inline int on_insert(const struct request *rq)
 {
 	if (!rq->start_time_ns || !find(rq))
-		begin(rq, rq->start_time_ns ?: bpf_ktime_get_ns(), 0);
+		begin(rq, rq->start_time_ns ?: bpf_ktime_get_ns(), 0, false);
 	return 0;
 }
 
@@ -116,7 +114,7 @@ static __always_inline int on_issue(const struct request *rq)
 	if (request)
 		request->issued = now;
 	else // past the scheduler, or a flush
-		begin(rq, rq->start_time_ns ?: now, now);
+		begin(rq, rq->start_time_ns ?: now, now, false);
 	return 0;
 }
 
@@ -272,6 +270,6 @@ int BPF_PROG(complete, const struct request *rq, int status, unsigned int bytes)
 	if (started && now - started >= settings.threshold_ns[0])
 		tell(rq, &key, request, started, issued, now, bytes, status);
 	if (request)
-		request->address = 0;
+		request->address = request->started = 0;
 	return 0;
 }

@@ -95,6 +95,9 @@ public enum Needs
 
     /// <summary>As <see cref="NetNs"/>, and veth pairs that do not take every packet (6.16).</summary>
     VethPushback = 134217728 | NetNs,
+
+    /// <summary>As <see cref="Bpf"/>, and a kernel that tells the start of a request to a disk (6.5).</summary>
+    RequestStarts = 268435456 | Bpf,
 }
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
@@ -168,6 +171,7 @@ public static class Machine
         if (needs.HasFlag(Needs.SocketStorage) && !Knows("bpf_sk_storage_get_tracing")) return "Needs a kernel whose tracing programs may keep something in sockets, 5.11 or later.";
         if (needs.HasFlag(Needs.PacketPrograms) && !Knows("bpf_cast_to_kern_ctx")) return "Needs a kernel that has bpf_cast_to_kern_ctx, 6.2 or later.";
         if (needs.HasFlag(Needs.DataReady) && !Knows("btf_trace_sk_data_ready")) return "Needs a kernel that has the tracepoint sk_data_ready, 6.3 or later.";
+        if (needs.HasFlag(Needs.RequestStarts) && !Knows("btf_trace_block_io_start")) return "Needs a kernel that has the tracepoint block_io_start, 6.5 or later.";
         if (needs.HasFlag(Needs.Functions) && !File.Exists("/sys/bus/event_source/devices/kprobe/type")) return "Needs a kernel that lets programs hook its functions; this one has no kprobes.";
         if (needs.HasFlag(Needs.Native) && IsEmulated) return "Needs a machine that is not emulated.";
         if (needs.HasFlag(Needs.OwnMachine) && !IsEmulated) return "Needs a machine of its own: './test.sh --kernels' makes them.";

@@ -48,6 +48,14 @@ internal sealed unsafe partial class TestObject : IDisposable
         fixed (ulong* p = arguments) return Run(program, new TestRun { ContextIn = p, ContextSizeIn = (uint)(arguments.Length * sizeof(ulong)), Flags = RunOnCpu });
     }
 
+    /// <summary>Attaches a program to what its section names, until it is disposed of.</summary>
+    internal IDisposable Attach(string program)
+    {
+        nint link = AttachProgram(FindProgram(_object, program));
+        Assert.NotEqual(0, link);
+        return new Link(link);
+    }
+
     /// <summary>A map's value, of every CPU where it is kept per CPU; null when the key is not there.</summary>
     internal byte[]? Read(string map, uint key)
     {
@@ -101,6 +109,12 @@ internal sealed unsafe partial class TestObject : IDisposable
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_program__fd")]
     private static partial int ProgramDescriptor(nint program);
 
+    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_program__attach")]
+    private static partial nint AttachProgram(nint program);
+
+    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_link__destroy")]
+    private static partial int Detach(nint link);
+
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_prog_test_run_opts")]
     private static partial int RunProgram(int program, TestRun* options);
 
@@ -112,6 +126,11 @@ internal sealed unsafe partial class TestObject : IDisposable
 
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_map_delete_elem")]
     private static partial int Delete(int map, void* key);
+
+    private sealed class Link(nint link) : IDisposable
+    {
+        public void Dispose() => Assert.Equal(0, Detach(link));
+    }
 
     // struct bpf_test_run_opts, tools/lib/bpf/bpf.h
     [StructLayout(LayoutKind.Sequential)]

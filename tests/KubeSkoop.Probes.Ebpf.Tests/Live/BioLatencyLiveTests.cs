@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using KubeSkoop.Probes.Ebpf.Tests.Interop;
 using Microsoft.Extensions.Options;
 using Microsoft.Extensions.Time.Testing;
 
@@ -114,6 +115,27 @@ public sealed class BioLatencyLiveTests
             await File.WriteAllTextAsync(queue + "max_sectors_kb", largest);
             await File.WriteAllTextAsync(queue + "scheduler", "none");
         }
+    }
+
+    // The kernel notes the start just after it has told it, unless something comes between.
+    [LiveFact(Needs.RequestStarts | Needs.Loop, "losetup", "dd")]
+    public async Task An_interrupt_while_a_request_starts_takes_nothing_from_it()
+    {
+        const int Requests = 20;
+        TimeSpan pause = TimeSpan.FromMilliseconds(3);
+        await using LoopDevice disk = await LoopDevice.CreateAsync(Size);
+        await using var bench = new EbpfBench();
+        BioLatencyProbe probe = await bench.StartAsync(static p => new BioLatencyProbe(p, Options.Create(new BioLatencyOptions { EventsPerSecond = 0, Threshold = TimeSpan.Zero })));
+        using var heard = new Heard<BioLatencyEvent>(probe, e => e.Disk == disk.Name && e.Operation == BioLatencyOperation.Write);
+        using var interrupted = new TestObject("interrupted");
+        using (interrupted.Attach("start"))
+            await Command.OutputAsync("dd", "if=/dev/zero", $"of={disk.Path}", "bs=4096", "count=20", "oflag=direct");
+        Assert.All(await heard.ExactlyAsync(Requests), e =>
+        {
+            Assert.True(e.Queue >= pause && e.Latency >= pause, e.Message);
+            Assert.Equal("dd", e.Command);
+        });
+        Assert.Equal((ulong)Requests, Row(probe, disk, "write").Queue.Count);
     }
 
     [LiveFact(Needs.Bpf | Needs.Loop | Needs.IoCgroup, "losetup", "dd", "mkfs.ext4")]
