@@ -2,6 +2,7 @@
 //
 // biolatency: how long requests to disks take: waiting for the driver, and with the device.
 #include "biolatency.h"
+#include <kubeskoop/places.h>
 
 #define REQ_OP_MASK 0xff		// include/linux/blk_types.h, as all below since 4.10
 #define REQ_OP_READ 0
@@ -15,58 +16,24 @@ volatile struct biolatency_settings flags SEC(".data.biolatency") = {};
 
 // A request on its way. A disk's requests are allocated with it and used again and again, so an address stands for one after the other.
 struct on_its_way {
-	__u64 address;	// 0: none
-	__u64 started;	// 0 then
-	__u64 issued;	// to the driver, for the last time when it gave it back; 0: not yet
-	__u64 task;	// what ran when it started
+	struct ks_place at;	// since its start
+	__u64 issued;		// to the driver, for the last time when it gave it back; 0: not yet
+	__u64 task;		// what ran when it started
 	__u64 pid_tgid;
-	__u64 told;	// whether the kernel told the start, as it does of each that comes after this one at its address
+	__u64 told;		// whether the kernel told the start, as it does of each that comes after this one at its address
 };
 
-#define SETS_LOG2 12
-#define WAYS 4
-
-// Four places for each value that an address may be hashed to. Nothing is allocated and nothing can leak: what finds all taken takes
-// that of the oldest one, which then counts without its parts. Of 1,000 requests on their way at once that is one, once in thirty times.
-struct set {
-	struct on_its_way places[WAYS];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 << SETS_LOG2);
-	__type(key, __u32);
-	__type(value, struct set);
-} requests SEC(".maps");
+// A request that loses its place counts without its parts.
+KS_PLACES(requests, 12, struct on_its_way)
 
 KS_COUNTERS_PER_CPU(disks, struct biolatency_key, struct biolatency_counts)
 
-static __always_inline struct set *set_of(const struct request *rq)
-{
-	__u64 distance = (__u64)rq - (__u64)rq->q; // the verifier lets nobody calculate with one address
-	__u32 index = (distance >> 6) * 0x9e3779b97f4a7c15ULL >> (64 - SETS_LOG2); // Fibonacci hashing
-
-	return bpf_map_lookup_elem(&requests, &index);
-}
-
 static __always_inline void begin(const struct request *rq, __u64 started, __u64 issued, bool told)
 {
-	struct set *set = set_of(rq);
-	struct on_its_way *place;
+	struct on_its_way *place = requests_take(rq, started);
 
-	if (!set)
+	if (!place)
 		return;
-	place = &set->places[0];
-	for (int i = 0; i < WAYS; i++) {
-		if (set->places[i].address == (__u64)rq) {
-			place = &set->places[i];
-			break;
-		}
-		if (set->places[i].started < place->started)
-			place = &set->places[i];
-	}
-	place->address = (__u64)rq;
-	place->started = started;
 	place->issued = issued;
 	place->task = bpf_get_current_task();
 	place->pid_tgid = bpf_get_current_pid_tgid();
@@ -77,17 +44,9 @@ static __always_inline void begin(const struct request *rq, __u64 started, __u64
 // own. Where the start is told the kernel notes it afterwards, any time later if it is interrupted; but then no earlier one is left.
 static __always_inline struct on_its_way *find(const struct request *rq)
 {
-	struct set *set = set_of(rq);
+	struct on_its_way *place = requests_find(rq);
 
-	if (!set)
-		return NULL;
-	for (int i = 0; i < WAYS; i++) {
-		struct on_its_way *place = &set->places[i];
-
-		if (place->address == (__u64)rq)
-			return place->told || place->started >= rq->start_time_ns ? place : NULL;
-	}
-	return NULL;
+	return place && (place->told || place->at.since >= rq->start_time_ns) ? place : NULL;
 }
 
 // Since 6.5. The kernel's own note of this moment is no better: since 6.9 it may be as old as the plug that the request waits behind.
@@ -250,7 +209,7 @@ int BPF_PROG(complete, const struct request *rq, int status, unsigned int bytes)
 		return 0;
 	request = find(rq);
 	if (request) {
-		started = request->started;
+		started = request->at.since;
 		issued = request->issued;
 	} else { // not by a load that the compiler would make one with that above: the verifier wants each to be from one kind of memory
 		started = BPF_CORE_READ(rq, start_time_ns);
@@ -270,6 +229,6 @@ int BPF_PROG(complete, const struct request *rq, int status, unsigned int bytes)
 	if (started && now - started >= settings.threshold_ns[0])
 		tell(rq, &key, request, started, issued, now, bytes, status);
 	if (request)
-		request->address = request->started = 0;
+		ks_leave(&request->at);
 	return 0;
 }

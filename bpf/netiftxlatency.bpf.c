@@ -3,6 +3,7 @@
 // netiftxlatency: how long packets wait in a device's qdisc, how long its driver takes to accept them, and, when asked for, how long
 // until it is done with them. Devices without a qdisc (veth, loopback) have no queue and cost nothing there.
 #include "netiftxlatency.h"
+#include <kubeskoop/places.h>
 
 #define MOST_IN_BULK 64
 #define CLOSE_ENOUGH 50000LL	// ns
@@ -15,12 +16,10 @@
 // Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
 // out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
 // goes when room is needed.
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, __u64);
-} queued SEC(".maps");
+struct queued {
+	struct ks_place at;
+};
+KS_PLACES(queued, 14, struct queued)
 
 // The last of TCP's packets at an address here that has left a qdisc.
 struct left {
@@ -119,11 +118,9 @@ static __always_inline bool is_close(__u64 stamp, __u64 now)
 	return stamp && (__s64)(now - stamp) < CLOSE_ENOUGH;
 }
 
-static __always_inline int note(struct sk_buff *skb, __u64 now)
+static __always_inline int note(const struct sk_buff *skb, __u64 now)
 {
-	__u64 key = (__u64)skb;
-
-	bpf_map_update_elem(&queued, &key, &now, BPF_ANY);
+	queued_take(skb, now);
 	return 0;
 }
 
@@ -192,17 +189,18 @@ static __always_inline bool comes_again(const struct sk_buff *skb, __u64 stamp, 
 // How long a packet was in the qdisc that leaves it now; negative when nobody knows.
 static __always_inline __s64 time_in_queue(const struct sk_buff *skb, const struct Qdisc *qdisc, __u64 now)
 {
-	__u64 stamp = qdisc->flags & TCQ_F_NOLOCK ? 0 : tcp_stamp(skb), since = stamp, key = (__u64)skb, *found;
+	__u64 stamp = qdisc->flags & TCQ_F_NOLOCK ? 0 : tcp_stamp(skb), since = stamp;
+	struct queued *found;
 
 	if (stamp && comes_again(skb, stamp, qdisc))
 		return -1;
 	if (!is_close(stamp, now)) {
-		found = bpf_map_lookup_elem(&queued, &key);
+		found = queued_find(skb);
 		if (found) {
 			// Older than the packet's own stamp: another's.
-			if (*found > stamp)
-				since = *found;
-			bpf_map_delete_elem(&queued, &key);
+			if (found->at.since > stamp)
+				since = found->at.since;
+			ks_leave(&found->at);
 		}
 		if (!since)
 			return -1;

@@ -415,15 +415,20 @@ static __always_inline long ks_returned(const void *ctx)
 	return bpf_core_field_exists(x86->ax) ? BPF_CORE_READ(x86, ax) : BPF_CORE_READ(arm64, regs[0]);
 }
 
+// The lower half of an address. The verifier lets nobody calculate with an address, but a copy of its lower half is a number.
+static __always_inline __u32 ks_number_of(const void *address)
+{
+	__u32 lower = (__u32)(unsigned long)address, number;
+
+	asm volatile("%0 = %1" : "=w"(number) : "w"(lower));
+	return number;
+}
+
 // Where a packet belongs in a table of that many places, a power of two, by its address. What lies within 256
 // bytes has one place: a packet of TCP and its clone, of which one is sent, and no others.
 static __always_inline __u32 ks_place_of_skb(const struct sk_buff *skb, __u32 places)
 {
-	__u32 number = (__u32)(unsigned long)skb, place;
-
-	// The verifier lets nobody shift an address, but a copy of its lower half is a number.
-	asm volatile("%0 = %1" : "=w"(place) : "w"(number));
-	return (place >> 8) & (places - 1);
+	return (ks_number_of(skb) >> 8) & (places - 1);
 }
 
 #endif

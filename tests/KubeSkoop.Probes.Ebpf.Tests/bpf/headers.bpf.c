@@ -3,6 +3,7 @@
 // Runs what bpf/include offers on input that the tests make (BPF_PROG_TEST_RUN).
 #include <kubeskoop/event.h>
 #include <kubeskoop/histogram.h>
+#include <kubeskoop/places.h>
 
 struct parsed {
 	struct ks_flow received;
@@ -24,6 +25,12 @@ struct counted {
 
 KS_COUNTERS_PER_CPU(times, __u32, struct ks_histogram)
 KS_COUNTERS(counters, __u32, struct counted)
+
+struct kept {
+	struct ks_place at;
+	__u64 value;
+};
+KS_PLACES(two_sets, 1, struct kept)
 
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
@@ -80,4 +87,33 @@ int send(__u64 *ctx)
 		return 0;
 	bpf_ringbuf_submit(event, 0);
 	return 1;
+}
+
+SEC("raw_tp")
+int take(__u64 *ctx)
+{
+	struct kept *kept = two_sets_take((const void *)ctx[0], ctx[1]);
+
+	if (!kept)
+		return -1;
+	kept->value = ctx[2];
+	return 0;
+}
+
+SEC("raw_tp")
+int find(__u64 *ctx)
+{
+	const struct kept *kept = two_sets_find((const void *)ctx[0]);
+
+	return kept ? kept->value : 0;
+}
+
+SEC("raw_tp")
+int leave(__u64 *ctx)
+{
+	struct kept *kept = two_sets_find((const void *)ctx[0]);
+
+	if (kept)
+		ks_leave(&kept->at);
+	return 0;
 }
