@@ -4,6 +4,7 @@
 #include "biolatency.h"
 #include <kubeskoop/places.h>
 
+#define LONGEST_INTERRUPT 10000000000ULL	// ns
 #define REQ_OP_MASK 0xff		// include/linux/blk_types.h, as all below since 4.10
 #define REQ_OP_READ 0
 #define REQ_OP_WRITE 1
@@ -20,13 +21,21 @@ struct on_its_way {
 	__u64 issued;		// to the driver, for the last time when it gave it back; 0: not yet
 	__u64 task;		// what ran when it started
 	__u64 pid_tgid;
-	__u64 told;		// whether the kernel told the start, as it does of each that comes after this one at its address
+	__u64 told;		// whether the kernel told the start, as it then does of each that comes after this one at its address
 };
 
-// A request that loses its place counts without its parts.
 KS_PLACES(requests, 12, struct on_its_way)
 
 KS_COUNTERS_PER_CPU(disks, struct biolatency_key, struct biolatency_counts)
+
+// When the kernel noted the start; 0: it did not. Since 6.12 it leaves what it noted of an earlier request at this address. A flush
+// is made anew each time.
+static __always_inline __u64 noted_start(const struct request *rq)
+{
+	if (flags.statistics && !(rq->rq_flags & flags.statistics) && (rq->cmd_flags & REQ_OP_MASK) != REQ_OP_FLUSH)
+		return 0;
+	return BPF_CORE_READ(rq, start_time_ns);
+}
 
 static __always_inline void begin(const struct request *rq, __u64 started, __u64 issued, bool told)
 {
@@ -35,18 +44,22 @@ static __always_inline void begin(const struct request *rq, __u64 started, __u64
 	if (!place)
 		return;
 	place->issued = issued;
-	place->task = bpf_get_current_task();
+	// Who runs where a start is told, but was not for this request, only hands it on.
+	place->task = told || !flags.starts_told ? bpf_get_current_task() : 0;
 	place->pid_tgid = bpf_get_current_pid_tgid();
 	place->told = told;
 }
 
 // What is known of a request; null when that was of an earlier one at its address: one that was merged into another has no end of its
-// own. Where the start is told the kernel notes it afterwards, any time later if it is interrupted; but then no earlier one is left.
+// own. Where the start is told the kernel notes it afterwards, later by as long as it is interrupted. A place without a time is one that
+// two CPUs took and left at once.
 static __always_inline struct on_its_way *find(const struct request *rq)
 {
 	struct on_its_way *place = requests_find(rq);
 
-	return place && (place->told || place->at.since >= rq->start_time_ns) ? place : NULL;
+	if (!place || !place->at.since)
+		return NULL;
+	return place->at.since + (place->told ? LONGEST_INTERRUPT : 0) >= noted_start(rq) ? place : NULL;
 }
 
 // Since 6.5. The kernel's own note of this moment is no better: since 6.9 it may be as old as the plug that the request waits behind.
@@ -60,8 +73,10 @@ int BPF_PROG(start, const struct request *rq)
 // Before that: on its way into the scheduler. Kernels of then note the start themselves, and rightly.
 static __always_inline int on_insert(const struct request *rq)
 {
-	if (!rq->start_time_ns || !find(rq))
-		begin(rq, rq->start_time_ns ?: bpf_ktime_get_ns(), 0, false);
+	__u64 noted = noted_start(rq);
+
+	if (!noted || !find(rq))
+		begin(rq, noted ?: bpf_ktime_get_ns(), 0, false);
 	return 0;
 }
 
@@ -72,8 +87,8 @@ static __always_inline int on_issue(const struct request *rq)
 
 	if (request)
 		request->issued = now;
-	else // past the scheduler, or a flush
-		begin(rq, rq->start_time_ns ?: now, now, false);
+	else // past the scheduler, a flush, or one that waited when the programs were attached
+		begin(rq, noted_start(rq) ?: now, now, false);
 	return 0;
 }
 
@@ -161,7 +176,7 @@ static __always_inline void note_process(struct ks_event *event, const struct re
 
 	if ((rq->cmd_flags & REQ_OP_MASK) != REQ_OP_READ && !(rq->cmd_flags & REQ_SYNC))
 		return;
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || !ks_task_is(task, request->pid_tgid))
+	if (!task || BPF_CORE_READ(task, flags) & PF_KTHREAD || !ks_task_is(task, request->pid_tgid))
 		return;
 	event->tgid = request->pid_tgid >> 32;
 	BPF_CORE_READ_INTO(&event->comm, task, comm);
@@ -210,9 +225,9 @@ int BPF_PROG(complete, const struct request *rq, int status, unsigned int bytes)
 	request = find(rq);
 	if (request) {
 		started = request->at.since;
-		issued = request->issued;
-	} else { // not by a load that the compiler would make one with that above: the verifier wants each to be from one kind of memory
-		started = BPF_CORE_READ(rq, start_time_ns);
+		issued = request->issued >= started ? request->issued : 0; // two CPUs may have had one place at once
+	} else {
+		started = noted_start(rq);
 	}
 	now = bpf_ktime_get_ns();
 	if (counts) {

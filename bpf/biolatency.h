@@ -25,6 +25,8 @@ enum biolatency_part {
 // C#: Probes/BioLatency/BioLatencyProbe.cs
 struct biolatency_settings {
 	__u32 flush_sequence;	// RQF_FLUSH_SEQ of this kernel, where its enumeration is known
+	__u32 statistics;	// RQF_IO_STAT, likewise
+	__u32 starts_told;	// by block_io_start
 	__u32 pad;
 };
 

@@ -15,11 +15,12 @@ struct ks_place {
 #define KS_PLACES_PER_SET 4
 
 // A map, by the given name, of 2^sets_log2 sets of places, one set for each value that an address is hashed to. Nothing is allocated
-// and nothing can leak: what finds a set full takes the place of the oldest in it. While 1,000 objects are kept in 4,096 sets, a set is
-// full once in thirty times; a hash that forgets the oldest costs four times as much.
+// and nothing can leak: what finds a set full takes the place of the oldest in it. While 1,000 objects are kept in 4,096 sets, one of
+// them loses its place once in forty times.
 //   NAME_find(address): its place, or null.
 //   NAME_take(address): the same, or a place for it; null never, but the verifier does not know. Only 'at' is filled in.
-// Two CPUs that take the same place at the same moment: one of both goes without.
+// Two CPUs may take the same place of a full set at the same moment, or one take what the other leaves: one of both then goes without,
+// and the other may find what belongs to both, or no time. Who cannot bear that has to check.
 #define KS_PLACES(name, sets_log2, value_type)                                                     \
 	struct name##_set {                                                                        \
 		value_type places[KS_PLACES_PER_SET];                                              \

@@ -111,12 +111,16 @@ internal sealed class ProcProcesses : IDisposable
         return _processes;
     }
 
-    /// <summary>Reads <c>stat</c> again, for who needs it as of now.</summary>
+    /// <summary>Reads <c>stat</c> again, for who needs it as of now; as it was where it cannot be read. False when the process is gone.</summary>
     internal bool TryReadStat(ProcProcess process, out ProcStat stat)
     {
-        stat = default;
-        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out _);
-        return length > 0 && ProcStatParser.TryParse(_text.AsSpan(0, length), out stat, out _) == FaultKind.None && stat.StartTime == process.Stat.StartTime;
+        stat = process.Stat;
+        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out Errno error);
+        if (length <= 0) return !(error == Errno.None || error.MeansVanished()); // refused is not gone: it would be another process to us, and count anew
+        if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat now, out _) != FaultKind.None) return true;
+        if (now.StartTime != process.Stat.StartTime) return false;
+        stat = now;
+        return true;
     }
 
     public void Dispose()
@@ -202,8 +206,13 @@ internal sealed class ProcProcesses : IDisposable
     private bool Refresh(ProcProcess process)
     {
         if (process.Stat.IsKernelThread && process.WalksUntilLook-- > 0) return true; // there are thousands on large machines
-        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out _);
-        if (length <= 0) return false;
+        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out Errno error);
+        if (length <= 0)
+        {
+            if (error == Errno.None || error.MeansVanished()) return false;
+            Missed(error);
+            return true;
+        }
         // What cannot be parsed now could be at first: keep what is known.
         if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat stat, out ReadOnlySpan<byte> command) != FaultKind.None) return true;
         if (stat.StartTime != process.Stat.StartTime) return false;

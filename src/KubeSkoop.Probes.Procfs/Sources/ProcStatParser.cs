@@ -19,6 +19,9 @@ internal readonly record struct ProcStat(byte State, int ParentId, ulong Flags, 
     /// <summary>It has ended and waits to be reaped.</summary>
     internal bool HasEnded => FirstThreadHasEnded && Threads <= 1;
 
+    /// <summary>It has been waited for, or nobody will: its numbers are about to be its parent's, or are already, or are lost.</summary>
+    internal bool IsReaped => State is (byte)'X' && Threads <= 1;
+
     /// <summary>The first thread has ended, the process has not: others live on, and only they have descriptors and namespaces.</summary>
     internal bool LivesInOtherThreads => FirstThreadHasEnded && Threads > 1;
 

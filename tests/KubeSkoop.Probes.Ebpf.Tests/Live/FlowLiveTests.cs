@@ -70,8 +70,15 @@ public sealed class FlowLiveTests
             FlowProbe probe = await bench.StartAsync(static p => new FlowProbe(p));
             // A queue counts a large packet as the segments and bytes that it will be on a wire.
             await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "10000");
-            IReadOnlyDictionary<string, ulong> before = await left.NstatAsync();
-            (ulong Packets, ulong Bytes) queuedBefore = await QueuedAsync(left);
+            // Of one moment: a packet to a group between two readings would be in one of them only.
+            IReadOnlyDictionary<string, ulong> before = new Dictionary<string, ulong>();
+            (ulong Packets, ulong Bytes) queuedBefore = default;
+            await Eventually.TrueAsync(async () =>
+            {
+                before = await left.NstatAsync();
+                queuedBefore = await QueuedAsync(left);
+                return (await left.NstatAsync()).GetValueOrDefault("Ip6OutMcastPkts") == before.GetValueOrDefault("Ip6OutMcastPkts");
+            }, "a moment without packets to groups");
             using (Socket listener = await right.ListenAsync(new IPEndPoint(IPAddress.Parse(to), 0)))
             using (Socket client = await left.ConnectTcpAsync((IPEndPoint)listener.LocalEndPoint!))
             using (Socket server = listener.Accept())

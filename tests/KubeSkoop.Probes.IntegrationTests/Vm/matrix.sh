@@ -36,7 +36,8 @@ need_machine() {
 publish() {
 	local log=$results/publish-$1.log
 	rm -rf "${runner:?}/$1"
-	dotnet publish "$root/tests/KubeSkoop.Probes.LiveRunner" -c Release -r "linux-$1" -o "$runner/$1" -v quiet -nologo >"$log" 2>&1 </dev/null || {
+	dotnet publish "$root/tests/KubeSkoop.Probes.LiveRunner" -c Release -r "linux-$1" -o "$runner/$1" -v quiet -nologo >"$log" 2>&1 </dev/null &
+	wait $! || {
 		cat "$log" >&2
 		say "The live runner cannot be built for $1."
 		exit 1
@@ -118,6 +119,7 @@ begin() {
 end_machines() {
 	local machine
 	for machine in "${machines[@]}"; do kill -- "-$machine" 2>/dev/null || true; done
+	kill $(jobs -rp) 2>/dev/null || true
 }
 trap end_machines EXIT
 trap 'exit 130' INT
@@ -150,6 +152,7 @@ need_machine
 rm -rf "$results"
 mkdir -p "$results"
 publish x64
+say "The live runner is built."
 case $scope in
 record)
 	out=$(mktemp -d)

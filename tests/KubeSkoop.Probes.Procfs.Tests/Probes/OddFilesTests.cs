@@ -142,6 +142,25 @@ public sealed class OddFilesTests
         Assert.Equal(before + 75, (await probes.CollectAsync("io")).Rows.Single(static r => Is(r, 120, "")).Values[ReadCharacters].UInt64);
     }
 
+    // So it is when the descriptors have run out.
+    [Fact]
+    public async Task Who_cannot_be_read_for_a_while_is_not_counted_anew()
+    {
+        const string ReadCharacters = "kubeskoop.io.read_characters";
+        using var proc = new FakeProc();
+        foreach (int pid in (int[])[1, 20]) Add(proc, pid);
+        await using var probes = new Probes(proc);
+        ulong before = await ReadAsync();
+        string stat = File.ReadAllText(Path.Combine(proc.Root, "20/stat"));
+        proc.Link("20/stat", "stat"); // too many levels of symbolic links
+        Assert.Equal(before, await ReadAsync());
+        Assert.Contains("/<pid>", probes.Manager.Find("io")!.Statistics.LastProblem, StringComparison.Ordinal);
+        proc.Remove("20/stat").Write("20/stat", stat);
+        Assert.Equal(before, await ReadAsync());
+
+        async Task<ulong> ReadAsync() => (await probes.CollectAsync("io")).Rows.Single(static r => Is(r, 120, "")).Values[ReadCharacters].UInt64;
+    }
+
     [Theory]
     [InlineData("empty")]
     [InlineData("garbage")]

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using KubeSkoop.Probes.Ebpf.Events;
+using KubeSkoop.Probes.Ebpf.Kernel;
 using KubeSkoop.Probes.Ebpf.Loading;
 using Microsoft.Extensions.Options;
 
@@ -12,7 +13,8 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
 {
     internal const string DiskAttribute = "system.device";
     internal const string OperationAttribute = "disk.io.operation";
-    private const string FlushSequence = "__RQF_FLUSH_SEQ"; // include/linux/blk-mq.h, 6.12 and later
+    private const string FlushSequence = "__RQF_FLUSH_SEQ"; // include/linux/blk-mq.h, 6.12 and later, as the next
+    private const string IoStatistics = "__RQF_IO_STAT";
 
     private DiskCounts? _counts;
     private BioLatencySettings* _settings;
@@ -54,7 +56,7 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
             "Time before there is a request is not seen: a limit of a cgroup (io.max, blkio.throttle), writeback throttling, all tags of the queue in use.",
             "An empty flush of the cache (fsync) is a write without bytes, as in the kernel's own count, and the flush that the disk then gets is a flush. Zeroes written without data are 'other', which the kernel counts among writes.",
             "The cgroup of asynchronous writes is that of who made the data only where memory and io controller are of version 2; else it is the root's. The kernel's own flushes have none.",
-            "Requests that were on their way when the probe was started count without queue and device time; without any where the disk keeps no statistics (queue/iostats).",
+            "Requests that the driver had when the probe was started count without queue and device time; without any where the disk keeps no statistics (queue/iostats). Those that waited for it then have no process.",
             "A request that its driver gives back waits in the queue again; device time counts from the last time the driver got it.",
         ],
     };
@@ -65,7 +67,7 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
     private protected override IReadOnlyList<Hook> Hooks { get; } =
     [
         new("start",
-            new HookVariant("tp_btf", ["start"], static k => k.Tracepoint("block_io_start", 1)),
+            new HookVariant("tp_btf", ["start"], Start),
             new HookVariant("tp_btf", ["insert"], static k => k.Tracepoint("block_rq_insert", 1, 1)),
             new HookVariant("tp_btf", ["insert_with_queue"], static k => k.Tracepoint("block_rq_insert", 2, 2))),
         new("issue",
@@ -87,8 +89,14 @@ public sealed unsafe class BioLatencyProbe(EbpfPrograms programs, IOptions<BioLa
     {
         _counts = new DiskCounts(loaded.Map("disks"), Clock);
         _settings = loaded.Data<BioLatencySettings>(".data.biolatency");
-        if (Programs.Features.Btf?.EnumerationWith(FlushSequence)?[FlushSequence] is { } bit and >= 0 and < 32) _settings->FlushSequence = 1u << (int)bit;
+        _settings->FlushSequence = Flag(FlushSequence);
+        _settings->Statistics = Flag(IoStatistics);
+        _settings->StartsTold = Start(Programs.Features) is null ? 1u : 0;
     }
+
+    private static string? Start(KernelFeatures kernel) => kernel.Tracepoint("block_io_start", 1);
+
+    private uint Flag(string name) => Programs.Features.Btf?.EnumerationWith(name)?[name] is { } bit and >= 0 and < 32 ? 1u << (int)bit : 0;
 
     private protected override void Unloading()
     {

@@ -112,5 +112,7 @@ internal struct BioLatencyKey : IEquatable<BioLatencyKey>
 internal struct BioLatencySettings
 {
     internal uint FlushSequence;
+    internal uint Statistics;
+    internal uint StartsTold;
     private uint _pad;
 }
