@@ -115,12 +115,32 @@ internal sealed class ProcProcesses : IDisposable
     internal bool TryReadStat(ProcProcess process, out ProcStat stat)
     {
         stat = process.Stat;
-        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out Errno error);
-        if (length <= 0) return !(error == Errno.None || error.MeansVanished()); // refused is not gone: it would be another process to us, and count anew
-        if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat now, out _) != FaultKind.None) return true;
-        if (now.StartTime != process.Stat.StartTime) return false;
-        stat = now;
+        if (!TryReadStat(process, out ProcStat? now, out _, out Errno error)) return error != Errno.None; // refused is not gone: it would be another process to us, and count anew
+        stat = now ?? stat;
         return true;
+    }
+
+    /// <summary>Reads <c>stat</c> as it is now: null for what cannot be parsed. False when the process is gone (no error), or refused.</summary>
+    private bool TryReadStat(ProcProcess process, out ProcStat? stat, out ReadOnlySpan<byte> command, out Errno error)
+    {
+        stat = null;
+        command = default;
+        // Without a thread, it was let go of while it was looked at; or its first thread has been replaced by the one that calls exec, which is found when it is opened again.
+        for (int look = 0; look < 2; look++)
+        {
+            int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out error);
+            if (length <= 0)
+            {
+                if (error.MeansVanished()) error = Errno.None;
+                return false;
+            }
+            if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat now, out command) != FaultKind.None) return true;
+            if (now.StartTime != process.Stat.StartTime) return false;
+            stat = now;
+            if (now.Threads > 0) return true;
+        }
+        error = Errno.None;
+        return false;
     }
 
     public void Dispose()
@@ -154,11 +174,12 @@ internal sealed class ProcProcesses : IDisposable
             last = pid;
             _next.Add(process);
         }
-        if (_byId.Count != seen)
+        if (_byId.Count != seen && entries.Error == Errno.None)
         {
             foreach ((int id, ProcProcess process) in _byId)
             {
-                if (process.SeenIn == _walk) continue;
+                // Not in the list is not gone: it may be hidden from us by now (hidepid).
+                if (process.SeenIn == _walk || TryReadStat(process, out _)) continue;
                 _byId.Remove(id);
                 Forget(process);
             }
@@ -206,18 +227,16 @@ internal sealed class ProcProcesses : IDisposable
     private bool Refresh(ProcProcess process)
     {
         if (process.Stat.IsKernelThread && process.WalksUntilLook-- > 0) return true; // there are thousands on large machines
-        int length = Libc.ReadOnce(process.Directory, "stat\0"u8, _text, out Errno error);
-        if (length <= 0)
+        if (!TryReadStat(process, out ProcStat? now, out ReadOnlySpan<byte> command, out Errno error))
         {
-            if (error == Errno.None || error.MeansVanished()) return false;
+            if (error == Errno.None) return false;
             Missed(error);
             return true;
         }
         // What cannot be parsed now could be at first: keep what is known.
-        if (ProcStatParser.TryParse(_text.AsSpan(0, length), out ProcStat stat, out ReadOnlySpan<byte> command) != FaultKind.None) return true;
-        if (stat.StartTime != process.Stat.StartTime) return false;
+        if (now is not { } stat) return true;
         process.Stat = stat;
-        process.Named(command);
+        if (!stat.IsKernelThread) process.Named(command); // a worker's name is that of its work
         FollowThreads(process);
         if (stat.IsKernelThread) process.WalksUntilLook = WalksBetweenLooks;
         else if (process.WalksUntilLook-- <= 0 || process.Group is null || process.Cgroup?.PodChangedIn == _walk) LookWhose(process);

@@ -185,8 +185,15 @@ public sealed class IoLedgerTests
         for (int i = 0; i < 5; i++) Assert.Equal(100, world.SampleTotal());
     }
 
-    [Fact]
-    public void A_parent_with_a_higher_number_has_its_child_once()
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
+    [InlineData(7)]
+    public void A_parent_with_a_higher_number_has_its_child_once(int whenItEnds)
     {
         var world = new World();
         Model parent = world.Fork(world.Init, 30), child = world.Fork(parent, 20);
@@ -195,14 +202,61 @@ public sealed class IoLedgerTests
         int readings = 0;
         world.BetweenReadings = () =>
         {
-            if (++readings != 4) return; // the walk has seen all three, the first has been read
+            if (++readings != whenItEnds) return;
             world.Exit(child);
             world.Wait(parent, child);
         };
         Assert.Equal(100, world.SampleTotal());
         world.BetweenReadings = null;
-        Assert.True(readings > 4);
         Assert.Equal(100, world.SampleTotal());
+        Assert.Equal(100, world.Exact());
+    }
+
+    [Fact]
+    public void An_orphan_is_known_by_its_new_parent()
+    {
+        var world = new World();
+        Model shell = world.Fork(world.Init), command = world.Fork(shell);
+        world.DoIo(command, 100);
+        Assert.Equal(100, world.SampleTotal());
+        int readings = 0;
+        world.BetweenReadings = () =>
+        {
+            if (++readings != 4) return; // the walk has seen all three
+            world.Exit(shell);
+            world.Wait(world.Init, shell);
+        };
+        Assert.Equal(100, world.SampleTotal());
+        world.BetweenReadings = null;
+        world.Exit(command);
+        world.Wait(world.Init, command);
+        for (int i = 0; i < 5; i++) Assert.Equal(100, world.SampleTotal());
+        Assert.Equal(100, world.Exact());
+    }
+
+    // The end of a container's first process ends all others in it, whose numbers nobody gets. The shim has waited for processes of its own.
+    [Fact]
+    public void What_nobody_has_absorbed_is_taken_from_nobody()
+    {
+        var world = new World();
+        Model shim = world.Fork(world.Init), container = world.Fork(shim), worker = world.Fork(container);
+        container.Group = worker.Group = world.Pod;
+        world.DoIo(worker, 1000);
+        world.DoIo(container, 5);
+        world.Sample();
+        container.IgnoresChildren = true;
+        world.Exit(worker);
+        world.Exit(container);
+        world.Wait(shim, container);
+        Model runc = world.Fork(shim);
+        world.DoIo(runc, 3);
+        world.Exit(runc);
+        world.Wait(shim, runc);
+        for (int i = 0; i < 5; i++) world.Sample();
+        Assert.Equal((3, 1005, 1008), (world.Published(world.Host), world.Published(world.Pod), world.Exact()));
+        world.DoIo(shim, 1);
+        world.Sample();
+        Assert.Equal(4, world.Published(world.Host));
     }
 
     [Fact]

@@ -54,6 +54,7 @@ internal sealed class IoLedger
     private readonly Dictionary<int, Entry> _entries = [];
     private readonly Dictionary<int, Entry> _departedById = [];
     private readonly List<Entry> _departed = [];
+    private readonly HashSet<int> _readBefore = [];
     private int _reading; // counts the rounds in which processes are read again
     private int _firstReading; // the first of this sample
 
@@ -68,7 +69,7 @@ internal sealed class IoLedger
         _departed.Clear();
     }
 
-    /// <summary>Takes a sample: <paramref name="processes"/> in the order of their numbers, so that parents come before their children.</summary>
+    /// <summary>Takes a sample: <paramref name="processes"/> in the order of their numbers. Parents are read before their children.</summary>
     internal void Take(List<ProcProcess> processes, IIoReader reader)
     {
         _firstReading = ++_reading;
@@ -85,22 +86,9 @@ internal sealed class IoLedger
             _entries.Remove(id);
             Depart(entry, reader);
         }
+        _readBefore.Clear();
         foreach (ProcProcess process in processes)
-        {
-            _entries.TryGetValue(process.Id, out Entry? entry);
-            IoAccount? account = process.Group is { } group ? AccountOf(group) : entry?.Account;
-            if (account is null) continue;
-            if (!process.Stat.IsReaped && reader.TryRead(process, out IoNumbers now) && (!process.Stat.HasEnded || IsThere(process, reader)))
-            {
-                if (entry is null) _entries.Add(process.Id, entry = new Entry(process));
-                Learn(entry, account, now, process.Stat);
-            }
-            else if (entry is not null && !IsThere(process, reader)) // if it is, it was refused
-            {
-                _entries.Remove(process.Id);
-                Depart(entry, reader);
-            }
-        }
+            if (_readBefore.Count == 0 || !_readBefore.Contains(process.Id)) Read(process, processes, reader, 0);
         for (int round = 0; _departed.Count > 0 && round < MostRounds; round++)
         {
             SettleDeparted(reader);
@@ -111,8 +99,43 @@ internal sealed class IoLedger
             // Faults that this sample could not explain may be those of a child that was there when it was looked at, and gone when its parent was.
             entry.Budget = Math.Min(entry.Budget, entry.NewChildFaults);
             entry.NewChildFaults = 0;
+            entry.EndSample();
         }
         ForgetEnded();
+    }
+
+    private void Read(ProcProcess process, List<ProcProcess> processes, IIoReader reader, int depth)
+    {
+        // Numbers begin again when they have come to their end: then a child has the lower one.
+        int parentId = process.Stat.ParentId;
+        if (parentId > process.Id && depth < MostAncestors && Find(processes, parentId) is { } parent && _readBefore.Add(parentId)) Read(parent, processes, reader, depth + 1);
+
+        _entries.TryGetValue(process.Id, out Entry? entry);
+        IoAccount? account = process.Group is { } group ? AccountOf(group) : entry?.Account;
+        if (account is null) return;
+        if (!process.Stat.IsReaped && reader.TryRead(process, out IoNumbers now) && (!process.Stat.HasEnded || IsThere(process, reader)))
+        {
+            if (entry is null) _entries.Add(process.Id, entry = new Entry(process));
+            Learn(entry, account, now, process.Stat);
+        }
+        else if (entry is not null && !IsThere(process, reader)) // if it is, it was refused
+        {
+            _entries.Remove(process.Id);
+            Depart(entry, reader);
+        }
+    }
+
+    private static ProcProcess? Find(List<ProcProcess> processes, int id)
+    {
+        int from = 0, to = processes.Count;
+        while (from < to)
+        {
+            int middle = (from + to) / 2;
+            if (processes[middle].Id == id) return processes[middle];
+            if (processes[middle].Id < id) from = middle + 1;
+            else to = middle;
+        }
+        return null;
     }
 
     private static bool IsThere(ProcProcess process, IIoReader reader) => reader.TryReadStat(process, out ProcStat stat) && !stat.IsReaped;
@@ -127,7 +150,7 @@ internal sealed class IoLedger
             foreach ((int id, Entry entry) in _entries)
             {
                 if (entry.CheckedIn == _reading) continue;
-                if (_entries.TryGetValue(entry.ParentId, out Entry? parent) ? !parent.HasEnded && parent.StillIn < _firstReading : !_departedById.ContainsKey(entry.ParentId)) continue;
+                if (_entries.TryGetValue(entry.ParentId, out Entry? parent) ? !parent.HasEnded && parent.StillIn < _reading : !_departedById.ContainsKey(entry.ParentId)) continue;
                 entry.CheckedIn = _reading;
                 if (!reader.TryReadStat(entry.Process, out ProcStat stat) || stat.IsReaped)
                 {
@@ -135,9 +158,11 @@ internal sealed class IoLedger
                     Depart(entry, reader);
                     found = goOn = true;
                 }
-                else if (stat.HasEnded && !entry.HasEnded)
+                else
                 {
-                    entry.HasEnded = goOn = true;
+                    entry.ParentId = stat.ParentId; // an orphan has another one by now
+                    goOn |= stat.HasEnded && !entry.HasEnded;
+                    entry.HasEnded = stat.HasEnded;
                 }
             }
         }
@@ -157,6 +182,7 @@ internal sealed class IoLedger
     private static void Learn(Entry entry, IoAccount account, in IoNumbers now, in ProcStat stat)
     {
         account.Add(now, entry.Last);
+        entry.Gain(now);
         entry.Account = account;
         entry.Last = now;
         entry.ParentId = stat.ParentId;
@@ -167,7 +193,7 @@ internal sealed class IoLedger
             entry.NewChildFaults += stat.ChildMinorFaults - entry.ChildFaults;
             entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
         }
-        entry.ChildFaults = stat.ChildMinorFaults;
+        entry.ChildFaults = Math.Max(entry.ChildFaults, stat.ChildMinorFaults);
         entry.Known = true;
     }
 
@@ -218,12 +244,14 @@ internal sealed class IoLedger
         return !_departedById.ContainsKey(id) && _entries.TryGetValue(id, out entry);
     }
 
-    private static bool HasAbsorbed(Entry ancestor, Entry departed) => ancestor.Budget >= Math.Max(1, departed.Faults);
+    // By the faults, and by its I/O: nobody has absorbed more than he has gained.
+    private static bool HasAbsorbed(Entry ancestor, Entry departed) => ancestor.Budget >= Math.Max(1, departed.Faults) && ancestor.HasGained(departed.Last);
 
     private static bool TryTakeBack(Entry departed, Entry ancestor)
     {
         if (ancestor.Account is null || !HasAbsorbed(ancestor, departed)) return false;
         ancestor.Budget -= departed.Faults;
+        ancestor.Spend(departed.Last);
         ancestor.Account.TakeBack(departed.Last);
         return true;
     }
@@ -270,6 +298,8 @@ internal sealed class IoLedger
         internal IoAccount? Account { get; set; }
 
         internal IoNumbers Last;
+        private IoNumbers _gained; // its I/O, own and absorbed, that no departed child accounts for yet
+        private IoNumbers _new; // of that, in this sample
 
         internal int ParentId { get; set; }
 
@@ -285,6 +315,34 @@ internal sealed class IoLedger
 
         /// <summary>Its children's faults that no departed child accounts for yet.</summary>
         internal ulong Budget { get; set; }
+
+        internal void Gain(in IoNumbers now)
+        {
+            for (int i = 0; i < IoNumbers.Count; i++)
+            {
+                ulong more = Known && now[i] > Last[i] ? now[i] - Last[i] : 0;
+                _gained[i] += more;
+                _new[i] += more;
+            }
+        }
+
+        internal bool HasGained(in IoNumbers absorbed)
+        {
+            for (int i = 0; i < IoNumbers.Count; i++)
+                if (_gained[i] < absorbed[i]) return false;
+            return true;
+        }
+
+        internal void Spend(in IoNumbers absorbed)
+        {
+            for (int i = 0; i < IoNumbers.Count; i++) _gained[i] -= absorbed[i];
+        }
+
+        internal void EndSample()
+        {
+            for (int i = 0; i < IoNumbers.Count; i++) _gained[i] = Math.Min(_gained[i], _new[i]);
+            _new = default;
+        }
 
         /// <summary>Samples in which nobody was found who has absorbed it.</summary>
         internal int Tries { get; set; }
