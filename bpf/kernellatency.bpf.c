@@ -8,7 +8,8 @@
 // cannot be hooked, tracepoints give the time from the device to the socket, and of TCP from the socket to the device: no stages.
 #include "kernellatency.h"
 
-#define PLACES 16384		// a power of two
+#define PLACES_LOG2 14
+#define PLACES (1 << PLACES_LOG2)
 #define ONE_MS 1000000ULL
 #define MOST_NESTED 8
 
@@ -41,7 +42,8 @@ struct packet {
 	__u16 entered;	// stages, a bit each
 	__u16 sent;	// by this machine, not received
 	__u64 times[KERNELLATENCY_STAGES];
-	__u64 pad[3];	// two cache lines
+	__u64 shared;	// with packets that have gone to their second places, once or ever since
+	__u64 pad[2];	// two cache lines
 };
 
 struct {
@@ -61,18 +63,54 @@ struct {
 
 KS_COUNTERS_PER_CPU(counts, struct ks_netns, struct kernellatency_counts)
 
-static __always_inline struct packet *place_of(const void *skb)
+static __always_inline struct packet *first_place(const void *skb)
 {
 	__u32 at = ks_place_of_skb(skb, PLACES);
 
 	return bpf_map_lookup_elem(&packets, &at);
 }
 
+// For when the first is another's.
+static __always_inline struct packet *second_place(const void *skb)
+{
+	__u32 at = (ks_number_of(skb) >> 8) * 0x9e3779b1U >> (32 - PLACES_LOG2);
+
+	return bpf_map_lookup_elem(&packets, &at);
+}
+
 static __always_inline struct packet *find(const void *skb)
 {
-	struct packet *packet = place_of(skb);
+	struct packet *packet = first_place(skb);
 
+	if (!packet || packet->skb == (__u64)skb)
+		return packet;
+	if (!packet->shared)
+		return NULL;
+	packet = second_place(skb);
 	return packet && packet->skb == (__u64)skb ? packet : NULL;
+}
+
+// Whether a place is that of a packet on its way, which will not be seen to arrive.
+static __always_inline bool is_taken_from(const struct packet *packet, const void *skb)
+{
+	return kernellatency.follows && packet->skb && packet->skb != (__u64)skb && packet->stage != SKIPPED;
+}
+
+// Where a packet is to be kept.
+static __always_inline struct packet *place_of(const void *skb)
+{
+	struct packet *packet = find(skb), *first, *second;
+
+	if (packet)
+		return packet;
+	first = first_place(skb);
+	if (!first || !is_taken_from(first, skb))
+		return first;
+	second = second_place(skb);
+	if (!second || is_taken_from(second, skb))
+		return first;
+	first->shared = 1;
+	return second;
 }
 
 static __always_inline bool chosen(const struct net *net)
@@ -89,12 +127,6 @@ static __always_inline __u32 stands_for(__u64 latency)
 	if (!mask || latency >= ONE_MS)
 		return 1;
 	return bpf_get_prandom_u32() & mask ? 0 : mask + 1;
-}
-
-// Whether a place is that of a packet on its way, which will not be seen to arrive.
-static __always_inline bool is_taken_from(const struct packet *packet, const void *skb)
-{
-	return kernellatency.follows && packet->skb && packet->skb != (__u64)skb && packet->stage != SKIPPED;
 }
 
 static __always_inline void begin(struct packet *packet, const void *skb, __u32 stage, bool sent, __u64 now)
