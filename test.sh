@@ -150,7 +150,7 @@ generate_docs() {
 docs_are_current() {
 	local file stale=0
 	fresh=$(mktemp -d)
-	trap 'kill $(jobs -rp) 2>/dev/null; rm -rf "$fresh"' EXIT
+	trap 'kill $(jobs -rp) 2>/dev/null || true; rm -rf "$fresh"' EXIT
 	trap 'exit 143' INT TERM
 	attend generate_docs "$fresh" || stale=1
 	[[ -n $(find "$fresh" -type f -print -quit) ]] || stale=1
