@@ -38,9 +38,10 @@ internal interface IIoReader
 /// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
 /// for them. Where the namespace of a process cannot be read for a while, its I/O goes where it went before. An account can be ahead for
 /// one sample, when a process ends and is waited for while its family is read (one or two of 1,000 samples in the torture test, where processes do far more than that
-/// between any two readings); what is published stands still until the account has caught up, and never goes down. When a parent that
-/// ignores SIGCHLD ends in the same interval as its children, whether an ancestor has absorbed them is a guess by their faults, and a wrong guess stays in the account
-/// (at most one of 200 torture runs, off by less than 5 percent).
+/// between any two readings); what is published stands still until the account has caught up, and never goes down. When a parent ends in the same
+/// interval as its children, whether an ancestor has absorbed them is a guess by their faults and by what the ancestor has gained, and a wrong guess stays in the account: at
+/// most one of 200 torture runs, off by less than 5 percent, where parents that ignore SIGCHLD go on. Not seen are children that were absorbed by a parent that
+/// may not be read, or by a process that is no ancestor (the first of a container, for what was started in it from outside).
 /// </para>
 /// </remarks>
 internal sealed class IoLedger
