@@ -73,7 +73,7 @@ static __always_inline struct packet *first_place(const void *skb)
 // For when the first is another's.
 static __always_inline struct packet *second_place(const void *skb)
 {
-	__u32 at = (ks_number_of(skb) >> 8) * 0x9e3779b1U >> (32 - PLACES_LOG2);
+	__u32 at = ks_hash_of(skb, PLACES_LOG2);
 
 	return bpf_map_lookup_elem(&packets, &at);
 }

@@ -424,6 +424,12 @@ static __always_inline __u32 ks_number_of(const void *address)
 	return number;
 }
 
+// One of 2^bits numbers for an address, which neighbours do not share (Fibonacci hashing).
+static __always_inline __u32 ks_hash_of(const void *address, int bits)
+{
+	return (ks_number_of(address) >> 6) * 0x9e3779b1U >> (32 - bits);
+}
+
 // Where a packet belongs in a table of that many places, a power of two, by its address. What lies within 256
 // bytes has one place: a packet of TCP and its clone, of which one is sent, and no others.
 static __always_inline __u32 ks_place_of_skb(const struct sk_buff *skb, __u32 places)

@@ -34,7 +34,7 @@ struct ks_place {
                                                                                                    \
 	static __always_inline struct name##_set *name##_set_of(const void *address)               \
 	{                                                                                          \
-		__u32 index = (ks_number_of(address) >> 6) * 0x9e3779b1U >> (32 - (sets_log2));    \
+		__u32 index = ks_hash_of(address, sets_log2);                                      \
                                                                                                    \
 		return bpf_map_lookup_elem(&name, &index);                                         \
 	}                                                                                          \

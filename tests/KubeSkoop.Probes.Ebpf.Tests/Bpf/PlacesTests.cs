@@ -41,6 +41,6 @@ public sealed class PlacesTests
         IEnumerable<int> Found() => same.Select(address => headers.RunWith("find", address)).ToArray();
     }
 
-    // As KS_PLACES has it, for two sets.
+    // As ks_hash_of has it, for two sets.
     private static uint SetOf(ulong address) => unchecked(((uint)address >> 6) * 0x9e3779b1u) >> 31;
 }

@@ -40,7 +40,7 @@ public sealed class IoProbe(ProcNet net, TimeProvider? clock = null) : MetricPro
         Notes =
         [
             "A process that ends stays counted. What it did after its last sample is seen if its parent waits for it, and goes to the parent's row then.",
-            "The kernel adds a process's numbers to those of the parent that waits for it; they are not counted twice.",
+            "The kernel adds a process's numbers to those of the parent that waits for it; they are not counted twice. Exceptions: a parent that may not be read, and an orphan of a command sent into a container (exec), when both end between two samples.",
             "A row begins with what its processes have done so far, children they have waited for included.",
             "Processes are attributed by network namespace; in the host's, by cgroup to their pod, where one is known.",
             "Threads of the kernel are left out.",
