@@ -259,6 +259,66 @@ public sealed class IoLedgerTests
         Assert.Equal(4, world.Published(world.Host));
     }
 
+    // Both departed fit into both who can have absorbed one, by their faults; by their I/O the second fits only where the first seems to.
+    [Fact]
+    public void A_guess_gives_way_to_what_fits_nobody_else()
+    {
+        var world = new World();
+        Model parent = world.Fork(world.Init), first = world.Fork(parent), second = world.Fork(parent);
+        world.DoIo(first, 36);
+        world.DoIo(second, 45);
+        Assert.Equal(81, world.SampleTotal());
+        world.Exit(second);
+        world.Wait(parent, second);
+        world.Exit(parent);
+        world.Wait(world.Init, first, exits: true);
+        for (int i = 0; i < 5; i++) Assert.Equal(81, world.SampleTotal());
+        Assert.Equal(81, world.Exact());
+    }
+
+    [Fact]
+    public void Guesses_give_way_to_each_other()
+    {
+        var world = new World();
+        Model parent = world.Fork(world.Init), large = world.Fork(parent), middle = world.Fork(parent), small = world.Fork(parent);
+        for (int i = 0; i < 4; i++) world.DoIo(large, 26);
+        for (int i = 0; i < 3; i++) world.DoIo(middle, 25);
+        world.DoIo(small, 24);
+        Assert.Equal(203, world.SampleTotal());
+        world.DoIo(parent, 38); // enough for the large one to seem its
+        foreach (Model child in (Model[])[middle, small])
+        {
+            world.Exit(child);
+            world.Wait(parent, child);
+        }
+        world.Exit(parent);
+        world.Wait(world.Init, large, exits: true);
+        for (int i = 0; i < 5; i++) Assert.Equal(241, world.SampleTotal());
+        Assert.Equal(241, world.Exact());
+    }
+
+    // What children that came and went unseen left with their parent stays the parent's.
+    [Fact]
+    public void Who_was_never_seen_accounts_for_nobody_later()
+    {
+        var world = new World();
+        Model parent = world.Fork(world.Init), child = world.Fork(parent);
+        parent.Group = world.Pod;
+        world.DoIo(child, 20);
+        world.Sample();
+        Model unseen = world.Fork(parent);
+        world.DoIo(unseen, 30);
+        world.DoIo(unseen, 30);
+        world.Exit(unseen);
+        world.Wait(parent, unseen);
+        world.Sample();
+        Assert.Equal((20, 60), (world.Published(world.Host), world.Published(world.Pod)));
+        world.Exit(parent); // a zombie, which is not waited for yet
+        world.Wait(world.Init, child, exits: true);
+        for (int i = 0; i < 5; i++) world.Sample();
+        Assert.Equal((20, 60, 80), (world.Published(world.Host), world.Published(world.Pod), world.Exact()));
+    }
+
     [Fact]
     public void Nothing_is_lost_or_counted_twice_whatever_processes_do() => Gen.Int.Sample(seed =>
     {
@@ -296,9 +356,9 @@ public sealed class IoLedgerTests
             ahead += world.TimesAhead;
             if (world.Exact() != world.Seen.Count) off.Add(Math.Abs(world.Exact() - world.Seen.Count) / (double)world.Seen.Count);
         }
-        Assert.True(off.Count <= Worlds / 200, $"{off.Count} of {Worlds} are off, {ahead} ahead.");
+        Assert.True(off.Count <= Worlds / 500, $"{off.Count} of {Worlds} are off, {ahead} ahead.");
         Assert.All(off, static part => Assert.InRange(part, 0, 0.05));
-        Assert.True(ahead <= Worlds * Rounds / 500, $"{ahead} of {Worlds * Rounds} samples are ahead.");
+        Assert.True(ahead <= Worlds * Rounds / 1000, $"{ahead} of {Worlds * Rounds} samples are ahead.");
     }
 
     private static void Step(World world, Random random, bool sample = true)
@@ -400,8 +460,9 @@ public sealed class IoLedgerTests
             if (process.Parent!.IgnoresChildren) Remove(process);
         }
 
-        internal void Wait(Model parent, Model zombie)
+        internal void Wait(Model parent, Model zombie, bool exits = false)
         {
+            if (exits) Exit(zombie);
             Absorb(parent, zombie);
             Release(zombie);
         }
