@@ -20,7 +20,6 @@ public sealed class ContainerdNode : IAsyncDisposable
 
     private readonly string _directory;
     private readonly bool _inHostNetwork;
-    private readonly List<string> _sandboxes = [];
     private readonly Lock _gate = new();
     private GrpcChannel? _channel;
     private Process? _containerd;
@@ -85,8 +84,7 @@ public sealed class ContainerdNode : IAsyncDisposable
         };
         configure?.Invoke(config);
         string id = (await Kubelet.RunPodSandboxAsync(new RunPodSandboxRequest { Config = config })).PodSandboxId;
-        lock (_gate) _sandboxes.Add(id);
-        string info = await CtrAsync("containers", "info", id);
+        string info = await OfBundleAsync(id, "config.json");
         int at = info.IndexOf("/var/run/netns/cni-", StringComparison.Ordinal);
         string? netns = at < 0 ? null : info[at..info.IndexOf('"', at)];
         if (netns is not null) Note(Path.GetFileName(netns));
@@ -118,8 +116,7 @@ public sealed class ContainerdNode : IAsyncDisposable
     {
         await Kubelet.StopPodSandboxAsync(new StopPodSandboxRequest { PodSandboxId = pod.SandboxId });
         await Kubelet.RemovePodSandboxAsync(new RemovePodSandboxRequest { PodSandboxId = pod.SandboxId });
-        lock (_gate) _sandboxes.Remove(pod.SandboxId);
-        RemoveCgroup(pod.CgroupParent);
+        await RemoveCgroupAsync(pod.CgroupParent);
     }
 
     /// <summary>Kills containerd; its pods live on.</summary>
@@ -142,23 +139,6 @@ public sealed class ContainerdNode : IAsyncDisposable
     /// <inheritdoc />
     public async ValueTask DisposeAsync()
     {
-        if (_containerd is not null)
-        {
-            string[] left;
-            lock (_gate) left = [.. _sandboxes];
-            await Parallel.ForEachAsync(left, async (id, cancellation) =>
-            {
-                try
-                {
-                    await Kubelet.StopPodSandboxAsync(new StopPodSandboxRequest { PodSandboxId = id }, deadline: Soon(), cancellationToken: cancellation);
-                    await Kubelet.RemovePodSandboxAsync(new RemovePodSandboxRequest { PodSandboxId = id }, deadline: Soon(), cancellationToken: cancellation);
-                }
-                catch (Grpc.Core.RpcException)
-                {
-                    // What is left is removed below.
-                }
-            });
-        }
         _channel?.Dispose();
         if (_containerd is not null)
         {
@@ -166,7 +146,7 @@ public sealed class ContainerdNode : IAsyncDisposable
             await _containerd.WaitForExitAsync();
             Command.Close(_containerd);
         }
-        await RemoveAsync(_directory);
+        await RemoveAsync(_directory); // politely, pod by pod, takes as long as making them did
     }
 
     // In a file, so that they are known also after a run that was killed.
@@ -178,17 +158,10 @@ public sealed class ContainerdNode : IAsyncDisposable
     private static string[] Noted(string directory) =>
         File.Exists(Path.Combine(directory, Namespaces)) ? File.ReadAllLines(Path.Combine(directory, Namespaces)) : [];
 
-    private async Task<int> PidOfAsync(string id)
-    {
-        foreach (string line in (await CtrAsync("tasks", "ls")).Split('\n'))
-        {
-            string[] words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (words.Length >= 2 && words[0] == id) return int.Parse(words[1], CultureInfo.InvariantCulture);
-        }
-        throw new InvalidOperationException($"ctr knows no task {id}.");
-    }
+    private async Task<int> PidOfAsync(string id) => int.Parse(await OfBundleAsync(id, "init.pid"), CultureInfo.InvariantCulture);
 
-    private static DateTime Soon() => TimeProvider.System.GetUtcNow().UtcDateTime.AddSeconds(10);
+    // What the runtime was told and what the shim noted: an answer of ctr takes as long as a pod.
+    private Task<string> OfBundleAsync(string id, string file) => File.ReadAllTextAsync(Path.Combine(_directory, "run/io.containerd.runtime.v2.task/k8s.io", id, file));
 
     private static GrpcChannel Connect(string path) => GrpcChannel.ForAddress("http://localhost", new GrpcChannelOptions
     {
@@ -331,7 +304,7 @@ public sealed class ContainerdNode : IAsyncDisposable
             if (File.Exists($"/run/netns/{ns}")) await Command.RunAsync("ip", ["netns", "delete", ns]);
         foreach (string mount in (await File.ReadAllLinesAsync("/proc/mounts")).Select(static l => l.Split(' ')[1]).Where(m => m.StartsWith(directory + "/", StringComparison.Ordinal)).OrderDescending())
             await Command.RunAsync("umount", ["-l", mount]);
-        RemoveCgroup("/" + Path.GetFileName(directory));
+        await RemoveCgroupAsync("/" + Path.GetFileName(directory));
         if (Directory.Exists(directory)) Directory.Delete(directory, recursive: true);
     }
 
@@ -349,22 +322,23 @@ public sealed class ContainerdNode : IAsyncDisposable
     }
 
     // A pod's own cgroup is the kubelet's to remove; ours, then.
-    private static void RemoveCgroup(string path)
+    private static async Task RemoveCgroupAsync(string path)
     {
         string[] roots = ["/sys/fs/cgroup", .. Directory.GetDirectories("/sys/fs/cgroup").Where(static d => File.Exists(Path.Combine(d, "cgroup.procs")))];
         foreach (string directory in roots.Select(root => root + path).Where(Directory.Exists))
+            await Eventually.TrueAsync(() => TryRemove(directory), $"{directory} to be empty");
+    }
+
+    private static bool TryRemove(string cgroup)
+    {
+        try
         {
-            foreach (string below in Directory.EnumerateDirectories(directory, "*", SearchOption.AllDirectories).OrderDescending().Append(directory))
-            {
-                try
-                {
-                    Directory.Delete(below);
-                }
-                catch (IOException)
-                {
-                    // busy still, or gone: an empty directory more
-                }
-            }
+            foreach (string below in Directory.EnumerateDirectories(cgroup, "*", SearchOption.AllDirectories).OrderDescending().Append(cgroup)) Directory.Delete(below);
+            return true;
+        }
+        catch (IOException)
+        {
+            return !Directory.Exists(cgroup); // its processes are on their way out
         }
     }
 }
