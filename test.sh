@@ -72,43 +72,63 @@ check() {
 
 unescape() { sed -e 's/&lt;/</g; s/&gt;/>/g; s/&quot;/"/g; s/&apos;/'"'"'/g; s/&#x[ADad];/ /g; s/&amp;/\&/g'; }
 
-# Runs the tests of one assembly and adds up what they gave.
+# NAME: runs the tests of one assembly into the results, with their exit status. A run that hangs is a failure, not a wait.
+dotnet_test() {
+	local code=0 began=$SECONDS run
+	timeout --kill-after=30 1200 dotnet test "tests/$1/bin/Release/net10.0/$1.dll" --nologo --logger "trx;LogFileName=$results/$1.trx" \
+		--results-directory "$results" >"$results/$1.log" 2>&1 </dev/null &
+	run=$!
+	trap 'kill "$run" 2>/dev/null || true; exit 143' TERM
+	wait "$run" || code=$?
+	echo "$code $((SECONDS - began))" >"$results/$1.ended"
+}
+
+# NAME...: adds up what the tests of these assemblies gave.
+add_tests() {
+	local name trx code took p f s
+	for name in "$@"; do
+		trx=$results/$name.trx code=missing took=0
+		[[ ! -f $results/$name.ended ]] || read -r code took <"$results/$name.ended"
+		p=0 f=0 s=0
+		if [[ -f $trx ]]; then
+			p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
+			f=$(grep -c '<UnitTestResult .*outcome="Failed"' "$trx") || true
+			s=$(grep -c '<UnitTestResult .*outcome="NotExecuted"' "$trx") || true
+		fi
+		# A run that broke, or found nothing, must not look like a good one.
+		if [[ $((p + f + s)) -eq 0 ]] || [[ $code != 0 && $f -eq 0 ]]; then
+			f=$((f + 1))
+			say "$name ended with $code after $((p + s)) tests; its output:"
+			tail -n 40 "$results/$name.log" >&2
+		elif [[ $f -gt 0 ]]; then
+			grep -v -e '^Starting test' -e '^A total of' -e '\[SKIP\]' -e '^  Skipped ' -e '^Results File' "$results/$name.log" || true
+		fi
+		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+		printf '%-7s %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" "$took"
+		[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk '
+			/<UnitTestResult / { name = $0; sub(/.* testName="/, "", name); sub(/".*/, "", name); open = /outcome="NotExecuted"/ }
+			open && /<Message>/ { why = $0; sub(/.*<Message>/, "", why); sub(/<\/Message>.*/, "", why); print name ": " why; open = 0 }
+			/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
+	done
+}
+
+# NAME...: the tests of these assemblies, one after the other.
 run_tests() {
-	local project=$1 name assembly trx code=0 p f s began=$SECONDS
-	name=$(basename "$project" .csproj)
-	assembly=$(dirname "$project")/bin/Release/net10.0/$name.dll
-	trx=$results/$name.trx
-	# A test run that hangs is a failure, not a wait.
-	attend timeout --kill-after=30 1200 dotnet test "$assembly" --nologo --logger "trx;LogFileName=$trx" \
-		--results-directory "$results" >"$results/$name.log" 2>&1 || code=$?
-	p=0 f=0 s=0
-	if [[ -f $trx ]]; then
-		p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
-		f=$(grep -c '<UnitTestResult .*outcome="Failed"' "$trx") || true
-		s=$(grep -c '<UnitTestResult .*outcome="NotExecuted"' "$trx") || true
-	fi
-	# A run that broke, or found nothing, must not look like a good one.
-	if [[ $((p + f + s)) -eq 0 ]] || [[ $code -ne 0 && $f -eq 0 ]]; then
-		f=$((f + 1))
-		say "$name ended with $code after $((p + s)) tests; its output:"
-		tail -n 40 "$results/$name.log" >&2
-	elif [[ $f -gt 0 ]]; then
-		grep -v -e '^Starting test' -e '^A total of' -e '\[SKIP\]' -e '^  Skipped ' -e '^Results File' "$results/$name.log" || true
-	fi
-	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-	printf '%-7s %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" $((SECONDS - began))
-	[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk '
-		/<UnitTestResult / { name = $0; sub(/.* testName="/, "", name); sub(/".*/, "", name); open = /outcome="NotExecuted"/ }
-		open && /<Message>/ { why = $0; sub(/.*<Message>/, "", why); sub(/<\/Message>.*/, "", why); print name ": " why; open = 0 }
-		/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
+	local name
+	for name in "$@"; do
+		attend dotnet_test "$name"
+		add_tests "$name"
+	done
 }
 
 # Live tests in virtual machines with other kernels; each counts as a test.
-run_kernels() {
-	local code=0 log=$results/kernels.log machines name p f s took
-	tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$log" 2>&1 </dev/null &
+begin_kernels() {
+	tests/KubeSkoop.Probes.IntegrationTests/Vm/matrix.sh "$1" >"$results/kernels.log" 2>&1 </dev/null &
 	machines=$!
-	[[ $1 != some ]] || check_texts "$machines"
+}
+
+end_kernels() {
+	local code=0 log=$results/kernels.log name p f s took
 	wait "$machines" || code=$?
 	if [[ $code -ne 0 && $code -ne 3 ]]; then
 		failed=$((failed + 1))
@@ -132,13 +152,13 @@ run_kernels() {
 	done
 }
 
-# What takes no times, at the lowest priority beside a virtual machine, which keeps one processor busy. The format is looked at when the
-# machine's runner has been built, as building writes what that reads.
+# What takes no times, at the lowest priority. The format is looked at when the virtual machine's runner has been built, as building writes what
+# that reads.
 check_texts() {
 	check "fuzz every parser, 3,000 texts each" nice -n 19 dotnet tests/KubeSkoop.Probes.Fuzz/bin/Release/net10.0/KubeSkoop.Probes.Fuzz.dll \
 		all --iterations 3000 --corpus tests/Fixtures || true
 	check "generated documents are current" docs_are_current || true
-	until grep -qs 'live runner is built' "$results/kernels.log" || ! kill -0 "$1" 2>/dev/null; do sleep 1; done
+	until grep -qs 'live runner is built' "$results/kernels.log" || ! kill -0 "$machines" 2>/dev/null; do sleep 1; done
 	check "format (dotnet format)" nice -n 19 dotnet format "$solution" --no-restore --verify-no-changes || true
 }
 
@@ -202,8 +222,8 @@ check "build (Release, warnings are errors)" dotnet build "$solution" -c Release
 
 if $update; then
 	attend generate_docs docs
-	for project in tests/*/*Tests.csproj; do
-		[[ -z $(find "$(dirname "$project")" -name __snapshots__ -not -path '*/bin/*' -print -quit) ]] || run_tests "$project" >/dev/null 2>&1
+	for project in tests/*Tests; do
+		[[ -z $(find "$project" -name __snapshots__ -not -path '*/bin/*' -print -quit) ]] || run_tests "$(basename "$project")" >/dev/null 2>&1
 	done
 	accept_snapshots
 	passed=2 failed=0 skipped=0 skips=()
@@ -213,9 +233,23 @@ else
 fi
 
 if [[ $kernels != some ]]; then
-	run_kernels "$kernels"
+	begin_kernels "$kernels"
+	end_kernels
 	finish
 fi
-for project in tests/*/*Tests.csproj; do run_tests "$project"; done
-run_kernels some
+
+# The virtual machine keeps one processor busy, and the tests about pods mostly wait: what takes no times runs beside them, the rest after them.
+late=(KubeSkoop.Probes.Netlink.Tests KubeSkoop.Probes.IntegrationTests KubeSkoop.Probes.Ebpf.Tests)
+begin_kernels some
+for project in tests/*Tests; do
+	name=$(basename "$project")
+	[[ " ${late[*]} KubeSkoop.Probes.Kubernetes.Tests " == *" $name "* ]] || run_tests "$name"
+done
+dotnet_test KubeSkoop.Probes.Kubernetes.Tests &
+pods=$!
+check_texts
+wait "$pods"
+add_tests KubeSkoop.Probes.Kubernetes.Tests
+end_kernels
+run_tests "${late[@]}"
 finish
