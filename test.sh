@@ -241,12 +241,12 @@ fi
 # The virtual machine keeps one processor busy, and the tests about pods mostly wait: what takes no times runs beside them, the rest after them.
 late=(KubeSkoop.Probes.Netlink.Tests KubeSkoop.Probes.IntegrationTests KubeSkoop.Probes.Ebpf.Tests)
 begin_kernels some
+dotnet_test KubeSkoop.Probes.Kubernetes.Tests &
+pods=$!
 for project in tests/*Tests; do
 	name=$(basename "$project")
 	[[ " ${late[*]} KubeSkoop.Probes.Kubernetes.Tests " == *" $name "* ]] || run_tests "$name"
 done
-dotnet_test KubeSkoop.Probes.Kubernetes.Tests &
-pods=$!
 check_texts
 wait "$pods"
 add_tests KubeSkoop.Probes.Kubernetes.Tests
