@@ -297,6 +297,57 @@ public sealed class IoLedgerTests
         Assert.Equal(241, world.Exact());
     }
 
+    // Its parent ended as it was read: as long as that is not known for sure, its I/O is nobody's to take.
+    [Fact]
+    public void Who_was_lost_does_not_take_its_parents_place()
+    {
+        for (int whenTheyEnd = 1; whenTheyEnd < 12; whenTheyEnd++)
+        {
+            var world = new World();
+            Model shim = world.Fork(world.Init), container = world.Fork(shim), worker = world.Fork(container);
+            container.Group = worker.Group = world.Pod;
+            container.IgnoresChildren = true;
+            world.DoIo(container, 500);
+            world.DoIo(container, 500);
+            world.DoIo(worker, 10);
+            world.Sample();
+            int readings = 0;
+            world.BetweenReadings = () =>
+            {
+                if (++readings != whenTheyEnd) return;
+                world.Exit(worker);
+                world.Exit(container);
+                world.Wait(shim, container);
+            };
+            world.Sample();
+            world.BetweenReadings = null;
+            for (int i = 0; i < 5; i++) world.Sample();
+            Assert.Equal((whenTheyEnd, 1010), (whenTheyEnd, world.Exact()));
+        }
+    }
+
+    [Fact]
+    public void What_was_done_before_the_first_sample_is_not_gained()
+    {
+        var world = new World();
+        Model shim = world.Fork(world.Init), container = world.Fork(shim), worker = world.Fork(container);
+        container.Group = worker.Group = world.Pod;
+        world.DoIo(shim, 2000);
+        world.DoIo(worker, 1000);
+        world.DoIo(container, 5);
+        world.Sample();
+        container.IgnoresChildren = true;
+        world.Exit(worker);
+        world.Exit(container);
+        world.Wait(shim, container);
+        Model runc = world.Fork(shim);
+        world.DoIo(runc, 3);
+        world.Exit(runc);
+        world.Wait(shim, runc);
+        for (int i = 0; i < 5; i++) world.Sample();
+        Assert.Equal((2003, 1005, 3008), (world.Published(world.Host), world.Published(world.Pod), world.Exact()));
+    }
+
     // What children that came and went unseen left with their parent stays the parent's.
     [Fact]
     public void Who_was_never_seen_accounts_for_nobody_later()
@@ -358,7 +409,7 @@ public sealed class IoLedgerTests
         }
         Assert.True(off.Count <= Worlds / 500, $"{off.Count} of {Worlds} are off, {ahead} ahead.");
         Assert.All(off, static part => Assert.InRange(part, 0, 0.05));
-        Assert.True(ahead <= Worlds * Rounds / 1000, $"{ahead} of {Worlds * Rounds} samples are ahead.");
+        Assert.True(ahead <= Worlds * Rounds / 500, $"{ahead} of {Worlds * Rounds} samples are ahead.");
     }
 
     private static void Step(World world, Random random, bool sample = true)

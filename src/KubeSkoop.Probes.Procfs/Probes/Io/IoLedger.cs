@@ -37,9 +37,9 @@ internal interface IIoReader
 /// What remains: I/O between a process's last sample and its end goes to the group of the parent that waits for it, and is
 /// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
 /// for them. Where the namespace of a process cannot be read for a while, its I/O goes where it went before. An account can be ahead for
-/// one sample, when a process ends and is waited for while its family is read (one of 1,000 samples in the torture test, where processes do far more than that
+/// one sample, when a process ends and is waited for while its family is read (one or two of 1,000 samples in the torture test, where processes do far more than that
 /// between any two readings); what is published stands still until the account has caught up, and never goes down. When a parent ends in the same
-/// interval as its children, whether an ancestor has absorbed them is a guess by their faults and by what the ancestor has gained, such that all of them fit; a wrong guess stays in the account: at
+/// interval as its children, whether an ancestor has absorbed them is a guess by their faults and by what the ancestor has gained, such that as many of them fit as can be; a wrong guess stays in the account: at
 /// most one of 500 torture runs, off by less than 5 percent, where parents that ignore SIGCHLD go on. Not seen are children that were absorbed by a parent that
 /// may not be read, or by a process that is no ancestor (the first of a container, for what was started in it from outside).
 /// </para>
@@ -51,7 +51,7 @@ internal sealed class IoLedger
     private const int MostTries = 3;
     private const int MostRounds = 4;
     private const int MostMoved = 3; // guesses changed for the sake of one
-    private const int MostMoves = 1000; // tried in one sample
+    private const int MostLooks = 100_000; // at guesses that may be changed, in one sample
 
     private readonly Dictionary<ProcGroup, IoAccount> _accounts = [];
     private readonly Dictionary<int, Entry> _entries = [];
@@ -60,7 +60,7 @@ internal sealed class IoLedger
     private readonly HashSet<int> _readBefore = [];
     private int _reading; // counts the rounds in which processes are read again
     private int _firstReading; // the first of this sample
-    private int _moves; // left in this sample
+    private int _looks; // left in this sample
 
     /// <summary>A group's account; <see langword="null"/> for one without a process so far.</summary>
     internal IoAccount? Of(ProcGroup group) => _accounts.GetValueOrDefault(group);
@@ -93,7 +93,7 @@ internal sealed class IoLedger
         _readBefore.Clear();
         foreach (ProcProcess process in processes)
             if (_readBefore.Count == 0 || !_readBefore.Contains(process.Id)) Read(process, processes, reader, 0);
-        _moves = MostMoves;
+        _looks = MostLooks;
         for (int round = 0; _departed.Count > 0 && round < MostRounds; round++)
         {
             SettleDeparted(reader);
@@ -101,9 +101,11 @@ internal sealed class IoLedger
         }
         foreach (Entry departed in _departed)
         {
-            // A parent that lives and has not waited for it: nobody has. Of others the next sample may know more: an ancestor may be about to go as well.
-            if (!departed.Settled) departed.Settled = TakeBackFromCarried(departed) || (departed.ParentLives && !departed.Marked);
+            if (departed.Settled || departed.Parent != ParentState.Lives || !TryFindLiving(departed.ParentId, out _)) continue;
+            departed.Settled = TryTakeBackFromCarried(departed) || !departed.Marked; // who lives and has not waited for it: nobody has
         }
+        foreach (Entry departed in _departed)
+            if (!departed.Settled && departed.Parent == ParentState.Ended) TryTakeBackFromCarried(departed); // if not, the next sample may know: an ancestor may be about to go as well
         foreach (Entry entry in _entries.Values) entry.EndSample();
         ForgetEnded();
     }
@@ -154,7 +156,8 @@ internal sealed class IoLedger
             foreach ((int id, Entry entry) in _entries)
             {
                 if (entry.CheckedIn == _reading) continue;
-                if (_entries.TryGetValue(entry.ParentId, out Entry? parent) ? !parent.HasEnded && parent.StillIn < _reading : !_departedById.ContainsKey(entry.ParentId)) continue;
+                bool failed = entry.TriedIn == _reading && entry.StillIn < _reading; // to be read again
+                if (!failed && (_entries.TryGetValue(entry.ParentId, out Entry? parent) ? !parent.HasEnded && parent.StillIn < _reading : !_departedById.ContainsKey(entry.ParentId))) continue;
                 entry.CheckedIn = _reading;
                 if (!reader.TryReadStat(entry.Process, out ProcStat stat) || stat.IsReaped)
                 {
@@ -192,11 +195,7 @@ internal sealed class IoLedger
         entry.ParentId = stat.ParentId;
         entry.HasEnded = stat.HasEnded;
         entry.Faults = stat.MinorFaults + stat.ChildMinorFaults;
-        if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults)
-        {
-            entry.NewChildFaults += stat.ChildMinorFaults - entry.ChildFaults;
-            entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
-        }
+        if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults) entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
         entry.ChildFaults = Math.Max(entry.ChildFaults, stat.ChildMinorFaults);
         entry.Known = true;
     }
@@ -205,17 +204,28 @@ internal sealed class IoLedger
     private void SettleDeparted(IIoReader reader)
     {
         _departed.Sort(static (a, b) => b.Faults.CompareTo(a.Faults));
-        // The surest first: a parent that is still there.
+        // Who was found to be gone since the round before may change what was guessed then.
+        foreach (Entry departed in _departed)
+            if (departed.Parent == ParentState.Ended && departed.AbsorbedBy is { } by && TryFindLiving(by.Process.Id, out Entry? living) && living == by) GiveBack(departed);
+        // The surest first: a parent that is still there, or was until it ended.
         foreach (Entry departed in _departed)
         {
             departed.Settled |= departed.Account is null;
             if (departed.Settled) continue;
-            departed.ParentLives = TryFindLiving(departed.ParentId, out Entry? parent) && ReadStill(parent, reader) && !parent.HasEnded;
-            if (departed.ParentLives) Place(departed, reader, MostMoved);
-            else if (parent is not null) TryTakeBack(departed, parent);
+            departed.Parent = ParentOf(departed, reader, out Entry? parent);
+            if (departed.Parent == ParentState.Lives) TryTakeBack(departed, parent!);
         }
         foreach (Entry departed in _departed)
-            if (!departed.Settled && !departed.ParentLives) Place(departed, reader, MostMoved);
+            if (!departed.Settled && departed.Parent == ParentState.Ended && TryFindLiving(departed.ParentId, out Entry? parent)) TryTakeBack(departed, parent);
+        foreach (Entry departed in _departed)
+            if (!departed.Settled && departed.Parent == ParentState.Ended) Place(departed, reader, MostMoved);
+    }
+
+    private ParentState ParentOf(Entry departed, IIoReader reader, out Entry? parent)
+    {
+        if (!TryFindLiving(departed.ParentId, out parent)) return ParentState.Ended;
+        bool read = ReadStill(parent, reader);
+        return parent.HasEnded ? ParentState.Ended : read ? ParentState.Lives : ParentState.Unknown;
     }
 
     // Of those who can have absorbed it, the one whose children's faults fit best. If none does, one of them may have been taken for who absorbed
@@ -235,32 +245,33 @@ internal sealed class IoLedger
             if (ancestor.Budget + ancestor.Spent < departed.Faults) continue;
             foreach (Entry other in _departed)
             {
-                if (_moves == 0) return false;
-                if (other.AbsorbedBy != ancestor || other.ParentLives) continue;
-                _moves--;
+                if (--_looks < 0) return false;
+                if (other.AbsorbedBy != ancestor || other.Parent != ParentState.Ended) continue;
                 GiveBack(other);
                 if (TryTakeBack(departed, ancestor))
                 {
                     if (Place(other, reader, mayMove - 1)) return true;
                     GiveBack(departed);
                 }
-                TryTakeBack(other, ancestor);
+                TakeBack(other, ancestor);
             }
         }
         return false;
     }
 
     // A child that was read before its parent was read again, and gone by then, may not be missed before the next sample.
-    private bool TakeBackFromCarried(Entry departed)
+    private bool TryTakeBackFromCarried(Entry departed)
     {
+        Entry? best = null;
         int n = 0;
         for (Entry? ancestor = NextAbove(departed, null, ref n); ancestor is not null; ancestor = NextAbove(departed, ancestor, ref n))
-        {
-            ancestor.Budget += ancestor.Carried;
-            ancestor.Carried = 0;
-            if (TryTakeBack(departed, ancestor)) return true;
-        }
-        return false;
+            if (HasAbsorbed(ancestor, departed, ancestor.Carried) && (best is null || ancestor.Budget + ancestor.Carried < best.Budget + best.Carried)) best = ancestor;
+        if (best is null) return false;
+        ulong carried = Math.Max(best.Budget, departed.Faults) - best.Budget;
+        best.Carried -= carried;
+        best.Budget += carried;
+        TakeBack(departed, best);
+        return true;
     }
 
     /// <summary>Who can have absorbed it, one after the other: its parent, if that lives; if not, any ancestor may have waited for it before the parent ended or after.</summary>
@@ -268,7 +279,7 @@ internal sealed class IoLedger
     {
         if (n++ == MostAncestors) return null;
         if (ancestor is null) return Above(departed.ParentId);
-        return departed.ParentLives || ancestor.ParentId == ancestor.Process.Id ? null : Above(ancestor.ParentId);
+        return departed.Parent == ParentState.Lives || ancestor.ParentId == ancestor.Process.Id ? null : Above(ancestor.ParentId);
     }
 
     /// <summary>The first ancestor that can still be read, from the process of that number on.</summary>
@@ -291,17 +302,24 @@ internal sealed class IoLedger
     }
 
     // By the faults, and by its I/O: nobody has absorbed more than he has gained.
-    private static bool HasAbsorbed(Entry ancestor, Entry departed) => ancestor.Budget >= Math.Max(1, departed.Faults) && ancestor.HasGained(departed.Last);
+    private static bool HasAbsorbed(Entry ancestor, Entry departed, ulong carried = 0) =>
+        ancestor.Account is not null && ancestor.Budget + carried >= Math.Max(1, departed.Faults) && ancestor.HasGained(departed.Last);
 
     private static bool TryTakeBack(Entry departed, Entry ancestor)
     {
-        if (ancestor.Account is null || !HasAbsorbed(ancestor, departed)) return false;
+        if (!HasAbsorbed(ancestor, departed)) return false;
+        TakeBack(departed, ancestor);
+        return true;
+    }
+
+    private static void TakeBack(Entry departed, Entry ancestor)
+    {
         ancestor.Budget -= departed.Faults;
         ancestor.Spent += departed.Faults;
         ancestor.Spend(departed.Last);
-        ancestor.Account.TakeBack(departed.Last);
+        ancestor.Account!.TakeBack(departed.Last);
         departed.AbsorbedBy = ancestor;
-        return departed.Settled = true;
+        departed.Settled = true;
     }
 
     private static void GiveBack(Entry departed)
@@ -318,7 +336,8 @@ internal sealed class IoLedger
     /// <summary>Reads a process again, its I/O and its children's faults as of one moment; false when it has gone.</summary>
     private bool ReadStill(Entry entry, IIoReader reader)
     {
-        if (entry.StillIn == _reading) return true;
+        if (entry.TriedIn == _reading) return entry.StillIn == _reading;
+        entry.TriedIn = _reading;
         if (entry.Account is null || !reader.TryReadStat(entry.Process, out ProcStat before)) return false;
         for (int i = 0; i < ReadsUntilStill; i++)
         {
@@ -347,6 +366,18 @@ internal sealed class IoLedger
             if (group.Ended) _accounts.Remove(group);
     }
 
+    private enum ParentState
+    {
+        /// <summary>Not looked at, refused, or just going: a later round or sample knows.</summary>
+        Unknown,
+
+        /// <summary>It is there and no zombie: nobody else can have absorbed it.</summary>
+        Lives,
+
+        /// <summary>Any ancestor may have absorbed it.</summary>
+        Ended,
+    }
+
     /// <summary>What is known of one process.</summary>
     private sealed class Entry(ProcProcess process)
     {
@@ -370,10 +401,7 @@ internal sealed class IoLedger
 
         internal ulong ChildFaults { get; set; }
 
-        /// <summary>Its children's faults of this sample.</summary>
-        internal ulong NewChildFaults { get; set; }
-
-        /// <summary>Of those the ones that no departed child accounts for yet.</summary>
+        /// <summary>Its children's faults of this sample that no departed child accounts for yet.</summary>
         internal ulong Budget { get; set; }
 
         /// <summary>The ones that departed children account for.</summary>
@@ -386,7 +414,7 @@ internal sealed class IoLedger
         {
             for (int i = 0; i < IoNumbers.Count; i++)
             {
-                ulong more = now[i] > Last[i] ? now[i] - Last[i] : 0;
+                ulong more = Known && now[i] > Last[i] ? now[i] - Last[i] : 0;
                 _gained[i] += more;
                 _new[i] += more;
             }
@@ -411,8 +439,8 @@ internal sealed class IoLedger
 
         internal void EndSample()
         {
-            Carried = Math.Min(Budget, NewChildFaults);
-            Budget = Spent = NewChildFaults = 0;
+            Carried = Budget;
+            Budget = Spent = 0;
             for (int i = 0; i < IoNumbers.Count; i++) _gained[i] = Math.Min(_gained[i], _new[i]);
             _new = default;
         }
@@ -423,14 +451,17 @@ internal sealed class IoLedger
         /// <summary>It can still be read: whoever waits for it may not have its numbers yet.</summary>
         internal bool Marked { get; set; }
 
-        /// <summary>Its parent is there and no zombie: nobody else can have absorbed it.</summary>
-        internal bool ParentLives { get; set; }
+        /// <summary>Of a departed process: whether it is a guess who has absorbed it.</summary>
+        internal ParentState Parent { get; set; }
 
         /// <summary>Whether it is known, or past knowing, who has absorbed it.</summary>
         internal bool Settled { get; set; }
 
         /// <summary>Who is taken for the one that has absorbed it.</summary>
         internal Entry? AbsorbedBy { get; set; }
+
+        /// <summary>The last of the readings again in which that was tried.</summary>
+        internal int TriedIn { get; set; }
 
         /// <summary>The last of the readings again in which it was read for the sake of departed processes.</summary>
         internal int StillIn { get; set; }
