@@ -36,6 +36,7 @@ mkdir -p "$results"
 
 # What runs ends with this script.
 trap 'trap - INT TERM; kill $(jobs -rp) 2>/dev/null || true; wait || true; exit 130' INT TERM
+trap 'kill $(jobs -rp) 2>/dev/null || true' EXIT
 attend() {
 	local code=0
 	"$@" </dev/null &
@@ -78,7 +79,7 @@ dotnet_test() {
 	timeout --kill-after=30 1200 dotnet test "tests/$1/bin/Release/net10.0/$1.dll" --nologo --logger "trx;LogFileName=$results/$1.trx" \
 		--results-directory "$results" >"$results/$1.log" 2>&1 </dev/null &
 	run=$!
-	trap 'kill "$run" 2>/dev/null || true; exit 143' TERM
+	trap 'kill "$run" 2>/dev/null || true; wait "$run" || true; exit 143' TERM
 	wait "$run" || code=$?
 	echo "$code $((SECONDS - began))" >"$results/$1.ended"
 }
@@ -88,7 +89,7 @@ add_tests() {
 	local name trx code took p f s
 	for name in "$@"; do
 		trx=$results/$name.trx code=missing took=0
-		[[ ! -f $results/$name.ended ]] || read -r code took <"$results/$name.ended"
+		[[ ! -s $results/$name.ended ]] || read -r code took <"$results/$name.ended"
 		p=0 f=0 s=0
 		if [[ -f $trx ]]; then
 			p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
@@ -116,7 +117,7 @@ add_tests() {
 run_tests() {
 	local name
 	for name in "$@"; do
-		attend dotnet_test "$name"
+		attend dotnet_test "$name" || true # what did not end is told as such
 		add_tests "$name"
 	done
 }
@@ -152,13 +153,16 @@ end_kernels() {
 	done
 }
 
-# What takes no times, at the lowest priority. The format is looked at when the virtual machine's runner has been built, as building writes what
-# that reads.
+# Building the virtual machine's runner writes what the format is read from, and what the tests it is made of are started from.
+await_runner() {
+	until grep -qs 'live runner is built' "$results/kernels.log" || ! kill -0 "$machines" 2>/dev/null; do sleep 1; done
+}
+
+# What takes no times, at the lowest priority.
 check_texts() {
 	check "fuzz every parser, 3,000 texts each" nice -n 19 dotnet tests/KubeSkoop.Probes.Fuzz/bin/Release/net10.0/KubeSkoop.Probes.Fuzz.dll \
 		all --iterations 3000 --corpus tests/Fixtures || true
 	check "generated documents are current" docs_are_current || true
-	until grep -qs 'live runner is built' "$results/kernels.log" || ! kill -0 "$machines" 2>/dev/null; do sleep 1; done
 	check "format (dotnet format)" nice -n 19 dotnet format "$solution" --no-restore --verify-no-changes || true
 }
 
@@ -239,17 +243,18 @@ if [[ $kernels != some ]]; then
 fi
 
 # The virtual machine keeps one processor busy, and the tests about pods mostly wait: what takes no times runs beside them, the rest after them.
-late=(KubeSkoop.Probes.Netlink.Tests KubeSkoop.Probes.IntegrationTests KubeSkoop.Probes.Ebpf.Tests)
 begin_kernels some
 dotnet_test KubeSkoop.Probes.Kubernetes.Tests &
 pods=$!
-for project in tests/*Tests; do
-	name=$(basename "$project")
-	[[ " ${late[*]} KubeSkoop.Probes.Kubernetes.Tests " == *" $name "* ]] || run_tests "$name"
-done
+run_tests KubeSkoop.Exporter.Tests KubeSkoop.Probes.Tests
+await_runner
+run_tests KubeSkoop.Probes.Procfs.Tests
 check_texts
-wait "$pods"
+wait "$pods" || true
 add_tests KubeSkoop.Probes.Kubernetes.Tests
 end_kernels
-run_tests "${late[@]}"
+run_tests KubeSkoop.Probes.Netlink.Tests KubeSkoop.Probes.IntegrationTests KubeSkoop.Probes.Ebpf.Tests
+for project in tests/*Tests; do
+	[[ -e $results/$(basename "$project").ended ]] || run_tests "$(basename "$project")" # a new one is not forgotten
+done
 finish

@@ -8,19 +8,18 @@ namespace KubeSkoop.Probes.Kubernetes.Tests.Live;
 
 /// <summary>
 /// A node of its own: containerd with its CRI plugin, runc and a CNI bridge in a network namespace that is not the machine's,
-/// with images made by hand. Everything lies below one scratch directory; what a killed run left is removed by the next.
+/// with images made by hand. Everything lies below one scratch directory, or is found by what lies there; what a killed run left is removed by the next.
 /// </summary>
 public sealed class ContainerdNode : IAsyncDisposable
 {
     private const string Prefix = "kubeskoop-node-";
-    private const string Namespaces = "namespaces";
+    private const string CniResults = "/var/lib/cni/results";
     private const string PauseImage = "local.test/pause:1";
     private const string BusyboxImage = "local.test/busybox:1";
     private static readonly Lazy<Task> Sweep = new(RemoveStaleAsync);
 
     private readonly string _directory;
     private readonly bool _inHostNetwork;
-    private readonly Lock _gate = new();
     private GrpcChannel? _channel;
     private Process? _containerd;
 
@@ -84,11 +83,7 @@ public sealed class ContainerdNode : IAsyncDisposable
         };
         configure?.Invoke(config);
         string id = (await Kubelet.RunPodSandboxAsync(new RunPodSandboxRequest { Config = config })).PodSandboxId;
-        string info = await OfBundleAsync(id, "config.json");
-        int at = info.IndexOf("/var/run/netns/cni-", StringComparison.Ordinal);
-        string? netns = at < 0 ? null : info[at..info.IndexOf('"', at)];
-        if (netns is not null) Note(Path.GetFileName(netns));
-        return new LivePod(id, name, ns, uid, cgroup, netns, await PidOfAsync(id), config);
+        return new LivePod(id, name, ns, uid, cgroup, NetnsOf(BundleOf(_directory, id)), await PidOfAsync(id), config);
     }
 
     /// <summary>Starts a container with a busybox shell's command in a pod.</summary>
@@ -149,19 +144,17 @@ public sealed class ContainerdNode : IAsyncDisposable
         await RemoveAsync(_directory); // politely, pod by pod, takes as long as making them did
     }
 
-    // In a file, so that they are known also after a run that was killed.
-    private void Note(string ns)
-    {
-        lock (_gate) File.AppendAllLines(Path.Combine(_directory, Namespaces), [ns]);
-    }
-
-    private static string[] Noted(string directory) =>
-        File.Exists(Path.Combine(directory, Namespaces)) ? File.ReadAllLines(Path.Combine(directory, Namespaces)) : [];
-
-    private async Task<int> PidOfAsync(string id) => int.Parse(await OfBundleAsync(id, "init.pid"), CultureInfo.InvariantCulture);
-
     // What the runtime was told and what the shim noted: an answer of ctr takes as long as a pod.
-    private Task<string> OfBundleAsync(string id, string file) => File.ReadAllTextAsync(Path.Combine(_directory, "run/io.containerd.runtime.v2.task/k8s.io", id, file));
+    private async Task<int> PidOfAsync(string id) => int.Parse(await File.ReadAllTextAsync(Path.Combine(BundleOf(_directory, id), "init.pid")), CultureInfo.InvariantCulture);
+
+    private static string BundleOf(string directory, string id) => Path.Combine(directory, "run/io.containerd.runtime.v2.task/k8s.io", id);
+
+    private static string? NetnsOf(string bundle)
+    {
+        string path = Path.Combine(bundle, "config.json"), told = File.Exists(path) ? File.ReadAllText(path) : "";
+        int at = told.IndexOf("/var/run/netns/cni-", StringComparison.Ordinal);
+        return at < 0 ? null : told[at..told.IndexOf('"', at)];
+    }
 
     private static GrpcChannel Connect(string path) => GrpcChannel.ForAddress("http://localhost", new GrpcChannelOptions
     {
@@ -202,6 +195,7 @@ public sealed class ContainerdNode : IAsyncDisposable
                   runtime_type = "io.containerd.runc.v2"
                   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
                     SystemdCgroup = false
+                Root = "{_directory}/runc"
               [plugins."io.containerd.grpc.v1.cri".cni]
                 bin_dir = "/usr/lib/cni"
                 conf_dir = "{_directory}/cni"
@@ -271,13 +265,20 @@ public sealed class ContainerdNode : IAsyncDisposable
         {
             string[] parts = Path.GetFileName(directory)[Prefix.Length..].Split('-');
             if (int.TryParse(parts[0], CultureInfo.InvariantCulture, out int pid) && Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}"))) continue;
-            await RemoveAsync(directory);
+            try
+            {
+                await RemoveAsync(directory);
+            }
+            catch (TimeoutException)
+            {
+                // not even killed: the next one may
+            }
         }
     }
 
     private static async Task RemoveAsync(string directory)
     {
-        // containerd, its shims and their pods: everything that was started with a path of ours.
+        // containerd and its shims: everything that was started with a path of ours. The pods' processes are found in their cgroups.
         foreach (string process in Directory.EnumerateDirectories("/proc").Where(static p => char.IsAsciiDigit(Path.GetFileName(p)[0])))
         {
             try
@@ -289,19 +290,26 @@ public sealed class ContainerdNode : IAsyncDisposable
                     "containerd-shim-runc-v2" => words.Contains(Path.Combine(directory, "run/containerd.sock")),
                     _ => false,
                 };
-                if (!isOurs) continue;
-                int shim = int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture);
-                foreach (string child in (await File.ReadAllTextAsync($"/proc/{shim}/task/{shim}/children")).Split(' ', StringSplitOptions.RemoveEmptyEntries))
-                    Kill(int.Parse(child, CultureInfo.InvariantCulture));
-                Kill(shim);
+                if (isOurs) Kill(int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture));
             }
             catch (IOException)
             {
                 // ended meanwhile
             }
         }
-        foreach (string ns in Noted(directory).Append(Path.GetFileName(directory)))
+        string[] bundles = Directory.Exists(BundleOf(directory, "")) ? Directory.GetDirectories(BundleOf(directory, "")) : [];
+        string?[] networks = [.. bundles.Select(NetnsOf).Distinct(), Path.GetFileName(directory)];
+        foreach (string ns in networks.OfType<string>().Select(static n => Path.GetFileName(n)))
             if (File.Exists($"/run/netns/{ns}")) await Command.RunAsync("ip", ["netns", "delete", ns]);
+        // What containerd and CNI keep elsewhere: each shim's socket, and what each sandbox's plugins had said.
+        foreach (string bundle in bundles)
+        {
+            const string Scheme = "unix://";
+            string path = Path.Combine(bundle, "address"), address = File.Exists(path) ? (await File.ReadAllTextAsync(path)).Trim() : "";
+            if (address.StartsWith(Scheme, StringComparison.Ordinal)) File.Delete(address[Scheme.Length..]);
+            if (!Directory.Exists(CniResults)) continue;
+            foreach (string result in Directory.GetFiles(CniResults, $"*{Path.GetFileName(bundle)}*")) File.Delete(result);
+        }
         foreach (string mount in (await File.ReadAllLinesAsync("/proc/mounts")).Select(static l => l.Split(' ')[1]).Where(m => m.StartsWith(directory + "/", StringComparison.Ordinal)).OrderDescending())
             await Command.RunAsync("umount", ["-l", mount]);
         await RemoveCgroupAsync("/" + Path.GetFileName(directory));
@@ -333,7 +341,11 @@ public sealed class ContainerdNode : IAsyncDisposable
     {
         try
         {
-            foreach (string below in Directory.EnumerateDirectories(cgroup, "*", SearchOption.AllDirectories).OrderDescending().Append(cgroup)) Directory.Delete(below);
+            foreach (string below in Directory.EnumerateDirectories(cgroup, "*", SearchOption.AllDirectories).OrderDescending().Append(cgroup))
+            {
+                foreach (string process in File.ReadAllLines(Path.Combine(below, "cgroup.procs"))) Kill(int.Parse(process, CultureInfo.InvariantCulture));
+                Directory.Delete(below);
+            }
             return true;
         }
         catch (IOException)
