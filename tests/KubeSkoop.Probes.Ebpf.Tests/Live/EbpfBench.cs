@@ -79,7 +79,7 @@ internal sealed class Heard<TEvent>(IEventProbe<TEvent> probe, Func<TEvent, bool
     {
         await Eventually.TrueAsync(() => Take().Count >= count, $"{count} events to come");
         await Task.Delay(50);
-        Assert.Equal(count, Take().Count);
+        Assert.True(Take().Count == count, $"{_events.Count} events, not {count}: {string.Join(" | ", _events.Take(10).Select(static e => e.Message))}");
         return [.. _events];
     }
 
