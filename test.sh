@@ -35,8 +35,8 @@ rm -rf "$results"
 mkdir -p "$results"
 
 # What runs ends with this script.
-trap 'trap - INT TERM; kill $(jobs -rp) 2>/dev/null || true; wait || true; exit 130' INT TERM
-trap 'kill $(jobs -rp) 2>/dev/null || true' EXIT
+trap 'kill $(jobs -rp) 2>/dev/null || true; wait || true' EXIT
+trap 'exit 130' INT TERM
 attend() {
 	local code=0
 	"$@" </dev/null &
@@ -84,33 +84,30 @@ dotnet_test() {
 	echo "$code $((SECONDS - began))" >"$results/$1.ended"
 }
 
-# NAME...: adds up what the tests of these assemblies gave.
+# NAME: adds up what the tests of that assembly gave.
 add_tests() {
-	local name trx code took p f s
-	for name in "$@"; do
-		trx=$results/$name.trx code=missing took=0
-		[[ ! -s $results/$name.ended ]] || read -r code took <"$results/$name.ended"
-		p=0 f=0 s=0
-		if [[ -f $trx ]]; then
-			p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
-			f=$(grep -c '<UnitTestResult .*outcome="Failed"' "$trx") || true
-			s=$(grep -c '<UnitTestResult .*outcome="NotExecuted"' "$trx") || true
-		fi
-		# A run that broke, or found nothing, must not look like a good one.
-		if [[ $((p + f + s)) -eq 0 ]] || [[ $code != 0 && $f -eq 0 ]]; then
-			f=$((f + 1))
-			say "$name ended with $code after $((p + s)) tests; its output:"
-			tail -n 40 "$results/$name.log" >&2
-		elif [[ $f -gt 0 ]]; then
-			grep -v -e '^Starting test' -e '^A total of' -e '\[SKIP\]' -e '^  Skipped ' -e '^Results File' "$results/$name.log" || true
-		fi
-		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-		printf '%-7s %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" "$took"
-		[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk '
-			/<UnitTestResult / { name = $0; sub(/.* testName="/, "", name); sub(/".*/, "", name); open = /outcome="NotExecuted"/ }
-			open && /<Message>/ { why = $0; sub(/.*<Message>/, "", why); sub(/<\/Message>.*/, "", why); print name ": " why; open = 0 }
-			/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
-	done
+	local name=$1 trx=$results/$1.trx code=missing took=0 p f s
+	[[ ! -s $results/$name.ended ]] || read -r code took <"$results/$name.ended"
+	p=0 f=0 s=0
+	if [[ -f $trx ]]; then
+		p=$(grep -c '<UnitTestResult .*outcome="Passed"' "$trx") || true
+		f=$(grep -c '<UnitTestResult .*outcome="Failed"' "$trx") || true
+		s=$(grep -c '<UnitTestResult .*outcome="NotExecuted"' "$trx") || true
+	fi
+	# A run that broke, or found nothing, must not look like a good one.
+	if [[ $((p + f + s)) -eq 0 ]] || [[ $code != 0 && $f -eq 0 ]]; then
+		f=$((f + 1))
+		say "$name ended with $code after $((p + s)) tests; its output:"
+		tail -n 40 "$results/$name.log" >&2
+	elif [[ $f -gt 0 ]]; then
+		grep -v -e '^Starting test' -e '^A total of' -e '\[SKIP\]' -e '^  Skipped ' -e '^Results File' "$results/$name.log" || true
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf '%-7s %s: %d passed, %d failed, %d skipped (%d s)\n' "$([[ $f -eq 0 ]] && echo ok || echo FAILED)" "$name" "$p" "$f" "$s" "$took"
+	[[ $s -eq 0 ]] || mapfile -t -O "${#skips[@]}" skips < <(awk '
+		/<UnitTestResult / { name = $0; sub(/.* testName="/, "", name); sub(/".*/, "", name); open = /outcome="NotExecuted"/ }
+		open && /<Message>/ { why = $0; sub(/.*<Message>/, "", why); sub(/<\/Message>.*/, "", why); print name ": " why; open = 0 }
+		/<\/UnitTestResult>/ { if (open) print name ": (no reason given)"; open = 0 }' "$trx" | unescape)
 }
 
 # NAME...: the tests of these assemblies, one after the other.

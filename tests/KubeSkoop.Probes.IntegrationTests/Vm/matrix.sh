@@ -171,7 +171,7 @@ record)
 	done
 	;;
 some)
-	begin 6.1 700 "--matrix 6.1 --only '$different'"
+	begin 6.1 500 "--matrix 6.1 --only '$different'"
 	await
 	;;
 all | hooks | probes)

@@ -195,7 +195,7 @@ public sealed class ContainerdNode : IAsyncDisposable
                   runtime_type = "io.containerd.runc.v2"
                   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
                     SystemdCgroup = false
-                Root = "{_directory}/runc"
+                    Root = "{_directory}/runc"
               [plugins."io.containerd.grpc.v1.cri".cni]
                 bin_dir = "/usr/lib/cni"
                 conf_dir = "{_directory}/cni"

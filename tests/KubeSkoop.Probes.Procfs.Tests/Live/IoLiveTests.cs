@@ -79,9 +79,9 @@ public sealed class IoLiveTests
             {
                 return new FileInfo($"{p}/ns/net").LinkTarget == $"net:[{ns.Inode}]" ? $"{Path.GetFileName(p)} ({File.ReadAllText($"{p}/comm").Trim()}, {Io(int.Parse(Path.GetFileName(p), CultureInfo.InvariantCulture), "rchar")})" : null;
             }
-            catch (IOException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                return null; // ended meanwhile
+                return null; // ended meanwhile, or nobody's to see
             }
         }).OfType<string>()];
     }

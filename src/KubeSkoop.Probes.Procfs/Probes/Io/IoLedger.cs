@@ -59,7 +59,6 @@ internal sealed class IoLedger
     private readonly List<Entry> _departed = [];
     private readonly HashSet<int> _readBefore = [];
     private int _reading; // counts the rounds in which processes are read again
-    private int _firstReading; // the first of this sample
     private int _looks; // left in this sample
 
     /// <summary>A group's account; <see langword="null"/> for one without a process so far.</summary>
@@ -76,7 +75,7 @@ internal sealed class IoLedger
     /// <summary>Takes a sample: <paramref name="processes"/> in the order of their numbers. Parents are read before their children.</summary>
     internal void Take(List<ProcProcess> processes, IIoReader reader)
     {
-        _firstReading = ++_reading;
+        _reading++;
         _departed.RemoveAll(static e => e.Settled || (e.Process.Gone && ++e.Tries == MostTries));
         _departedById.Clear();
         foreach (Entry entry in _departed)
@@ -330,7 +329,7 @@ internal sealed class IoLedger
         ancestor.Budget += departed.Faults;
         ancestor.Spent -= departed.Faults;
         ancestor.GiveBack(departed.Last);
-        ancestor.Account!.GiveBack(departed.Last);
+        ancestor.Account!.Add(departed.Last, default);
     }
 
     /// <summary>Reads a process again, its I/O and its children's faults as of one moment; false when it has gone.</summary>
@@ -460,11 +459,11 @@ internal sealed class IoLedger
         /// <summary>Who is taken for the one that has absorbed it.</summary>
         internal Entry? AbsorbedBy { get; set; }
 
-        /// <summary>The last of the readings again in which that was tried.</summary>
-        internal int TriedIn { get; set; }
-
         /// <summary>The last of the readings again in which it was read for the sake of departed processes.</summary>
         internal int StillIn { get; set; }
+
+        /// <summary>The last of them in which that was tried.</summary>
+        internal int TriedIn { get; set; }
 
         /// <summary>The last of them after which it was looked whether it is still there.</summary>
         internal int CheckedIn { get; set; }
@@ -486,11 +485,6 @@ internal sealed class IoAccount
     internal void Add(in IoNumbers now, in IoNumbers before)
     {
         for (int i = 0; i < IoNumbers.Count; i++) _exact[i] = unchecked(_exact[i] + now[i] - before[i]);
-    }
-
-    internal void GiveBack(in IoNumbers absorbed)
-    {
-        for (int i = 0; i < IoNumbers.Count; i++) _exact[i] = unchecked(_exact[i] + absorbed[i]);
     }
 
     internal void TakeBack(in IoNumbers absorbed)
