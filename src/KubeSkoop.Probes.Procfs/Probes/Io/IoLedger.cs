@@ -37,10 +37,11 @@ internal interface IIoReader
 /// What remains: I/O between a process's last sample and its end goes to the group of the parent that waits for it, and is
 /// not seen when nobody waits. Processes that begin and end between two samples are seen in the parent that waits
 /// for them. Where the namespace of a process cannot be read for a while, its I/O goes where it went before. An account can be ahead for
-/// one sample, when a process ends and is waited for while its family is read (one or two of 1,000 samples in the torture test, where processes do far more than that
+/// one sample, when a process ends and is waited for while its family is read (one of 1,000 samples in the torture test, where processes do far more than that
 /// between any two readings); what is published stands still until the account has caught up, and never goes down. When a parent ends in the same
-/// interval as its children, whether an ancestor has absorbed them is a guess by their faults and by what the ancestor has gained, such that as many of them fit as can be; a wrong guess stays in the account: at
-/// most one of 500 torture runs, off by less than 5 percent, where parents that ignore SIGCHLD go on. Not seen are children that were absorbed by a parent that
+/// interval as its children, whether an ancestor has absorbed them is a guess by their faults and by what the ancestor has gained, such that as many of them fit as can be. Of a parent that was read in that interval, what it
+/// gained until then may be what it had absorbed, and its own end is seen in who absorbed it. A wrong guess stays in the account: at
+/// most one of 1,000 torture runs, off by less than 10 percent, where parents that ignore SIGCHLD go on. Not seen are children that were absorbed by a parent that
 /// may not be read, or by a process that is no ancestor (the first of a container, for what was started in it from outside).
 /// </para>
 /// </remarks>
@@ -106,6 +107,7 @@ internal sealed class IoLedger
         foreach (Entry departed in _departed)
             if (!departed.Settled && departed.Parent == ParentState.Ended) TryTakeBackFromCarried(departed); // if not, the next sample may know: an ancestor may be about to go as well
         foreach (Entry entry in _entries.Values) entry.EndSample();
+        foreach (Entry entry in _departed) entry.EndSample();
         ForgetEnded();
     }
 
@@ -205,7 +207,7 @@ internal sealed class IoLedger
         _departed.Sort(static (a, b) => b.Faults.CompareTo(a.Faults));
         // Who was found to be gone since the round before may change what was guessed then.
         foreach (Entry departed in _departed)
-            if (departed.Parent == ParentState.Ended && departed.AbsorbedBy is { } by && TryFindLiving(by.Process.Id, out Entry? living) && living == by) GiveBack(departed);
+            if (departed.Parent == ParentState.Ended && departed.PaidBy is { } by && TryFindLiving(by.Process.Id, out Entry? living) && living == by) GiveBack(departed);
         // The surest first: a parent that is still there, or was until it ended.
         foreach (Entry departed in _departed)
         {
@@ -218,6 +220,8 @@ internal sealed class IoLedger
             if (!departed.Settled && departed.Parent == ParentState.Ended && TryFindLiving(departed.ParentId, out Entry? parent)) TryTakeBack(departed, parent);
         foreach (Entry departed in _departed)
             if (!departed.Settled && departed.Parent == ParentState.Ended) Place(departed, reader, MostMoved);
+        foreach (Entry departed in _departed)
+            if (!departed.Settled && departed.Parent == ParentState.Ended) TryTakeBackFromDeparted(departed);
     }
 
     private ParentState ParentOf(Entry departed, IIoReader reader, out Entry? parent)
@@ -245,15 +249,32 @@ internal sealed class IoLedger
             foreach (Entry other in _departed)
             {
                 if (--_looks < 0) return false;
-                if (other.AbsorbedBy != ancestor || other.Parent != ParentState.Ended) continue;
+                if (other.AbsorbedBy != ancestor || other.Parent != ParentState.Ended || other.PaidFor > 0) continue;
                 GiveBack(other);
                 if (TryTakeBack(departed, ancestor))
                 {
                     if (Place(other, reader, mayMove - 1)) return true;
                     GiveBack(departed);
                 }
-                TakeBack(other, ancestor);
+                TakeBack(other, ancestor, ancestor);
             }
+        }
+        return false;
+    }
+
+    // A parent that was read for the last time after it had absorbed a child, and has ended since: what it was last seen with holds the child's,
+    // and is taken from who absorbed the parent. The faults of both are there, or the child's were the parent's already.
+    private bool TryTakeBackFromDeparted(Entry departed)
+    {
+        int id = departed.ParentId;
+        for (int n = 0; n < MostAncestors && _departedById.TryGetValue(id, out Entry? parent) && parent.ParentId != id; n++)
+        {
+            id = parent.ParentId;
+            if (parent.Account is null || parent == departed || !parent.HasGainedNow(departed.Last)) continue;
+            ulong faults = Math.Max(1, departed.Faults);
+            if ((parent.Budget >= faults ? parent : parent.PaidBy) is not { } payer || payer.Budget < faults) continue;
+            TakeBack(departed, parent, payer);
+            return true;
         }
         return false;
     }
@@ -269,7 +290,7 @@ internal sealed class IoLedger
         ulong carried = Math.Max(best.Budget, departed.Faults) - best.Budget;
         best.Carried -= carried;
         best.Budget += carried;
-        TakeBack(departed, best);
+        TakeBack(departed, best, best);
         return true;
     }
 
@@ -307,27 +328,30 @@ internal sealed class IoLedger
     private static bool TryTakeBack(Entry departed, Entry ancestor)
     {
         if (!HasAbsorbed(ancestor, departed)) return false;
-        TakeBack(departed, ancestor);
+        TakeBack(departed, ancestor, ancestor);
         return true;
     }
 
-    private static void TakeBack(Entry departed, Entry ancestor)
+    private static void TakeBack(Entry departed, Entry ancestor, Entry payer)
     {
-        ancestor.Budget -= departed.Faults;
-        ancestor.Spent += departed.Faults;
+        payer.Budget -= departed.Faults;
+        payer.Spent += departed.Faults;
         ancestor.Spend(departed.Last);
         ancestor.Account!.TakeBack(departed.Last);
+        if (payer != ancestor) ancestor.PaidFor++;
         departed.AbsorbedBy = ancestor;
+        departed.PaidBy = payer;
         departed.Settled = true;
     }
 
     private static void GiveBack(Entry departed)
     {
-        Entry ancestor = departed.AbsorbedBy!;
-        departed.AbsorbedBy = null;
+        Entry ancestor = departed.AbsorbedBy!, payer = departed.PaidBy!;
+        departed.AbsorbedBy = departed.PaidBy = null;
         departed.Settled = false;
-        ancestor.Budget += departed.Faults;
-        ancestor.Spent -= departed.Faults;
+        payer.Budget += departed.Faults;
+        payer.Spent -= departed.Faults;
+        if (payer != ancestor) ancestor.PaidFor--;
         ancestor.GiveBack(departed.Last);
         ancestor.Account!.Add(departed.Last, default);
     }
@@ -426,6 +450,18 @@ internal sealed class IoLedger
             return true;
         }
 
+        /// <summary>Whether it has gained as much in this sample.</summary>
+        internal bool HasGainedNow(in IoNumbers absorbed)
+        {
+            ulong all = 0;
+            for (int i = 0; i < IoNumbers.Count; i++)
+            {
+                if (Math.Min(_gained[i], _new[i]) < absorbed[i]) return false;
+                all |= absorbed[i];
+            }
+            return all != 0; // who has done nothing is nobody's
+        }
+
         internal void Spend(in IoNumbers absorbed)
         {
             for (int i = 0; i < IoNumbers.Count; i++) _gained[i] -= absorbed[i];
@@ -458,6 +494,12 @@ internal sealed class IoLedger
 
         /// <summary>Who is taken for the one that has absorbed it.</summary>
         internal Entry? AbsorbedBy { get; set; }
+
+        /// <summary>Whose children's faults account for it: those of who is taken for the one that has absorbed it, or of who has absorbed that one.</summary>
+        internal Entry? PaidBy { get; set; }
+
+        /// <summary>For how many that it has absorbed another pays.</summary>
+        internal int PaidFor { get; set; }
 
         /// <summary>The last of the readings again in which it was read for the sake of departed processes.</summary>
         internal int StillIn { get; set; }
