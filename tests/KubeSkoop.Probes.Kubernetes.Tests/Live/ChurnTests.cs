@@ -27,8 +27,17 @@ public sealed class ChurnTests(ITestOutputHelper output)
         string directory = Machine.UnifiedCgroup + root;
         await using FakeCri cri = await FakeCri.StartNewAsync();
         await using ServiceProvider services = new ServiceCollection().AddKubeSkoopProbes().AddProcfs().AddEbpf().AddKubernetes(o => o.RuntimeEndpoint = cri.Socket).Services.BuildServiceProvider();
-        PodDirectory pods = services.GetRequiredService<PodDirectory>();
         var namespaces = services.GetRequiredService<INetworkNamespaceSource>();
+        var endings = new ConcurrentDictionary<NetworkNamespace, Ending>();
+        namespaces.Ending += those => // before the probes are told, which ask later
+        {
+            foreach (NetworkNamespace ns in those)
+            {
+                var ending = new Ending(Stopwatch.GetTimestamp());
+                if (endings.TryAdd(ns, ending)) ns.Ended.Register(() => ending.Until = Stopwatch.GetTimestamp());
+            }
+        };
+        PodDirectory pods = services.GetRequiredService<PodDirectory>();
         var ledger = new ConcurrentDictionary<int, Entry>();
         var resets = new ConcurrentBag<(int Port, string? Pod, uint Inode)>();
         var readings = new List<Reading>();
@@ -58,12 +67,11 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 {
                     while (!listening.IsCancellationRequested)
                     {
-                        IReadOnlyList<NetworkNamespace> living = namespaces.Current;
                         long from = Stopwatch.GetTimestamp();
                         int first = readings.Count;
                         foreach (ref readonly SampleRow<UdpRecord> row in ((IMetricProbe<UdpRecord>)manager.Find("udp")!).Sample())
                             if (row.Namespace is { IsHost: false } ns && row.Value.Version == IpVersion.IPv4 && row.Value.OutDatagrams.Value > 0)
-                                readings.Add(new Reading(row.Pod?.ToString(), ns.Inode, row.Value.OutDatagrams.Value, from) { IsLast = ns.Ended.IsCancellationRequested && !living.Contains(ns) });
+                                readings.Add(new Reading(row.Pod?.ToString(), ns, row.Value.OutDatagrams.Value, from));
                         long until = Stopwatch.GetTimestamp();
                         for (int i = first; i < readings.Count; i++) readings[i] = readings[i] with { Until = until };
                         await Task.Delay(250, listening.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -101,9 +109,9 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 // Whoever had the number while it was read: its name, or its uid while the runtime was not asked yet, and its count.
                 ILookup<uint, Entry> owners = ledger.Values.ToLookup(static e => e.Inode);
                 int named = 0, byUid = 0, nameless = 0;
-                foreach (Reading seen in readings.Where(static r => !r.IsLast))
+                foreach (Reading seen in readings.Where(r => !r.IsLast(endings)))
                 {
-                    if (owners[seen.Inode].SingleOrDefault(e => e.Ready != 0 && e.Ready < seen.From && (e.Ended == 0 || e.Ended > seen.Until)) is not { } owner) continue;
+                    if (owners[seen.Namespace.Inode].SingleOrDefault(e => e.Ready != 0 && e.Ready < seen.From && (e.Ended == 0 || e.Ended > seen.Until)) is not { } owner) continue;
                     Assert.Equal((ulong)owner.Number + 1, seen.Datagrams);
                     if (seen.Pod is null) nameless++;
                     else if (seen.Pod == $"uid {owner.Pod.Uid}") byUid++;
@@ -113,11 +121,11 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"counters of pods: {named} with the name, {byUid} with the uid alone, {nameless} without"));
                 // After its end each pod is read once more, whoever has its number by then.
                 Dictionary<string, Entry> byName = ledger.Values.ToDictionary(static e => $"shop/{e.Pod.Name}");
-                Reading[] last = [.. readings.Where(static r => r.IsLast)];
-                Assert.All(last, seen => Assert.Equal(((ulong)byName[seen.Pod!].Number + 1, byName[seen.Pod!].Inode), (seen.Datagrams, seen.Inode)));
-                Assert.Distinct(last.Select(static r => r.Pod));
-                Assert.InRange(last.Length, Total * 98 / 100, Total); // one whose sample falls between the last reading and the end is read as a living one
+                Reading[] last = [.. readings.Where(r => r.Pod is not null && r.IsLast(endings))]; // without: namespaces of others
+                Assert.All(last, seen => Assert.Equal(((ulong)byName[seen.Pod!].Number + 1, byName[seen.Pod!].Inode), (seen.Datagrams, seen.Namespace.Inode)));
+                Assert.Distinct(last.Where(r => r.From > endings[r.Namespace].Until).Select(static r => r.Pod));
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{last.Length} last numbers"));
+                Assert.Empty(byName.Keys.Except(last.Select(static r => r.Pod!)));
                 string[] unread = [.. ledger.Values.Where(static e => !e.Read).Select(static e => e.Pod.Name)];
                 Assert.True(unread.Length <= Total / 100, $"never read under their names: {string.Join(' ', unread)}");
                 Assert.Equal(0, nameless);
@@ -194,10 +202,20 @@ public sealed class ChurnTests(ITestOutputHelper output)
 
     private sealed record Pod(TestNamespace Namespace, Entry Entry, string Cgroup);
 
-    private sealed record Reading(string? Pod, uint Inode, ulong Datagrams, long From)
+    private sealed record Reading(string? Pod, NetworkNamespace Namespace, ulong Datagrams, long From)
     {
         internal long Until { get; init; }
 
-        internal bool IsLast { get; init; }
+        /// <summary>Whether the sample was not over when the last numbers were about to be read: it, or the next one, tells them.</summary>
+        internal bool IsLast(ConcurrentDictionary<NetworkNamespace, Ending> endings) => endings.TryGetValue(Namespace, out Ending? ending) && Until >= ending.From;
+    }
+
+    private sealed class Ending(long from)
+    {
+        /// <summary>Just before the last numbers are read.</summary>
+        internal long From => from;
+
+        /// <summary>When no sample can find the namespace any more.</summary>
+        internal long Until { get; set; } = long.MaxValue;
     }
 }
