@@ -87,7 +87,7 @@ collect() {
 	fi
 	in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
 	# The emulator now and then executes a breakpoint that the kernel has already taken out of its code again, which no processor does.
-	if grep -qa 'Oops: int3' "$results/$name.log"; then
+	if grep -qaE '(^|[^a-z])int3: [0-9a-f]{4} \[#' "$results/$name.log"; then
 		mv "$results/$name.log" "$results/$name.died.log"
 		rm -f "$results/$name.dmesg"
 		say "$name: the emulator executed code that was patched meanwhile (int3) after $((SECONDS - began)) s; once more."

@@ -341,11 +341,9 @@ public sealed class ContainerdNode : IAsyncDisposable
     {
         try
         {
-            foreach (string below in Directory.EnumerateDirectories(cgroup, "*", SearchOption.AllDirectories).OrderDescending().Append(cgroup))
-            {
-                foreach (string process in File.ReadAllLines(Path.Combine(below, "cgroup.procs"))) Kill(int.Parse(process, CultureInfo.InvariantCulture));
-                Directory.Delete(below);
-            }
+            string[] all = [.. Directory.EnumerateDirectories(cgroup, "*", SearchOption.AllDirectories).OrderDescending(), cgroup];
+            foreach (string process in all.SelectMany(static c => File.ReadAllLines(Path.Combine(c, "cgroup.procs")))) Kill(int.Parse(process, CultureInfo.InvariantCulture));
+            foreach (string one in all) Directory.Delete(one);
             return true;
         }
         catch (IOException)
