@@ -77,7 +77,6 @@ echo "## What failed"
 echo
 awk -F'\t' 'FNR == 1 { kernel = FILENAME; sub(/\.tsv$/, "", kernel) } $2 == "machine" { kernel = $3 }
 	$2 == "test" && ($3 == "failed" || $3 == "skipped" && $5 == "(the machine)") { some++; message = $6; sub(/ \| .*/, "", message); gsub(/[<>|`]/, " ", message); printf "- %s: %s: %s%s\n", kernel, $5, $3 == "skipped" ? "not run: " : "", substr(message, 1, 300) }
-	$2 == "again" { some++; printf "- %s: run a second time: %s\n", kernel, $3 }
 	END { if (!some) print "Nothing." }' "${files[@]}"
 
 $enough || { echo "Less than $least % of the probes run, or are unavailable for a reason that is known." >&2; exit 1; }

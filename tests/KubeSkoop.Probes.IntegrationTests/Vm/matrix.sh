@@ -74,7 +74,7 @@ run() {
 
 # NAME LIMIT RUN...: the runner in a machine with that kernel, once for each of these arguments, into its results. A machine that dies leaves what it has told.
 collect() {
-	local name=$1 limit=$2 began=$SECONDS kernel reason status=0 again=
+	local name=$1 limit=$2 began=$SECONDS kernel reason status=0
 	shift 2
 	if [[ $name == *-arm64 ]] && reason=$(need_tools qemu-system-aarch64:qemu-system-arm) && [[ -n $reason ]]; then
 		tell "$name" "$began" printf '@\ttest\tskipped\t0\t(the machine)\tMissing: %s\n' "$reason"
@@ -86,16 +86,7 @@ collect() {
 		return
 	fi
 	in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
-	# The emulator now and then executes a breakpoint that the kernel has already taken out of its code again, which no processor does.
-	if grep -qaE '(^|[^a-z])int3: [0-9a-f]{4} \[#' "$results/$name.log"; then
-		mv "$results/$name.log" "$results/$name.died.log"
-		rm -f "$results/$name.dmesg"
-		say "$name: the emulator executed code that was patched meanwhile (int3) after $((SECONDS - began)) s; once more."
-		status=0 again="the emulator executed a breakpoint that was patched away meanwhile (int3), after $((SECONDS - began)) s"
-		in_machine "$name" "$kernel" "$limit" "$(printf 'run %s\n' "$@")" >"$results/$name.log" 2>&1 || status=$?
-	fi
 	tell "$name" "$began" "$here/judge.sh" "$status" "$#" "$results/$name.log" "$results/$name.dmesg"
-	[[ -z $again ]] || printf '@\tagain\t%s\n' "$again" >>"$results/$name.tsv"
 }
 
 # NAME BEGAN COMMAND...: what the command says are that kernel's results.

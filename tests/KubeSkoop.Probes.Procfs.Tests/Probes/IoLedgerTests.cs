@@ -360,6 +360,78 @@ public sealed class IoLedgerTests
         }
     }
 
+    [Fact]
+    public void A_family_that_ends_while_it_is_read_is_counted_once()
+    {
+        for (int first = 1; first < 20; first++)
+        {
+            for (int second = first; second < 24; second++)
+            {
+                for (int third = second; third < 28; third++)
+                {
+                    var world = new World();
+                    Model shell = world.Fork(world.Init), parent = world.Fork(shell), middle = world.Fork(parent), child = world.Fork(middle), other = world.Fork(parent);
+                    foreach (Model one in (Model[])[shell, parent, middle, child, other]) one.Group = world.Pod;
+                    world.DoIo(child, 25);
+                    world.DoIo(child, 25);
+                    world.DoIo(other, 10);
+                    world.Sample();
+                    int readings = 0;
+                    world.BetweenReadings = () =>
+                    {
+                        readings++;
+                        if (readings == first) world.Wait(middle, child, exits: true);
+                        if (readings == second)
+                        {
+                            world.Wait(parent, other, exits: true);
+                            world.Wait(parent, middle, exits: true);
+                        }
+                        if (readings == third) world.Wait(shell, parent, exits: true);
+                    };
+                    world.Sample();
+                    world.BetweenReadings = null;
+                    for (int i = 0; i < 5; i++) world.Sample();
+                    Assert.Equal((first, second, third, world.Seen.Count), (first, second, third, world.Exact()));
+                }
+            }
+        }
+    }
+
+    // The worker is nobody's: its parent's own I/O, and what somebody else's faults leave, are not its.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Who_was_lost_is_not_taken_from_what_its_parent_did_itself(bool absorbsAnother)
+    {
+        // Its parent has been read by then.
+        for (int whenTheyEnd = 8; whenTheyEnd < 12; whenTheyEnd++)
+        {
+            var world = new World();
+            Model shim = world.Fork(world.Init), container = world.Fork(shim), worker = world.Fork(container);
+            container.Group = worker.Group = world.Pod;
+            world.DoIo(worker, 50);
+            world.Sample();
+            Model another = world.Fork(absorbsAnother ? container : shim);
+            world.DoIo(another, 60);
+            world.DoIo(another, 1);
+            world.Wait(another.Parent!, another, exits: true);
+            world.DoIo(container, 100);
+            int readings = 0;
+            world.BetweenReadings = () =>
+            {
+                if (++readings != whenTheyEnd) return;
+                container.IgnoresChildren = true;
+                world.Exit(worker);
+                world.Exit(container);
+                world.Wait(shim, container);
+            };
+            world.Sample();
+            world.BetweenReadings = null;
+            for (int i = 0; i < 5; i++) world.Sample();
+            Assert.Equal((whenTheyEnd, world.Seen.Count), (whenTheyEnd, world.Exact()));
+        }
+    }
+
     // What children that came and went unseen left with their parent stays the parent's.
     [Fact]
     public void Who_was_never_seen_accounts_for_nobody_later()

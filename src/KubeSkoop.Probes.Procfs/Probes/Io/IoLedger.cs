@@ -107,7 +107,6 @@ internal sealed class IoLedger
         foreach (Entry departed in _departed)
             if (!departed.Settled && departed.Parent == ParentState.Ended) TryTakeBackFromCarried(departed); // if not, the next sample may know: an ancestor may be about to go as well
         foreach (Entry entry in _entries.Values) entry.EndSample();
-        foreach (Entry entry in _departed) entry.EndSample();
         ForgetEnded();
     }
 
@@ -187,7 +186,7 @@ internal sealed class IoLedger
         _departedById.TryAdd(entry.Process.Id, entry);
     }
 
-    private static void Learn(Entry entry, IoAccount account, in IoNumbers now, in ProcStat stat)
+    private static void Learn(Entry entry, IoAccount account, in IoNumbers now, in ProcStat stat, bool again = false)
     {
         account.Add(now, entry.Last);
         entry.Gain(now);
@@ -196,7 +195,11 @@ internal sealed class IoLedger
         entry.ParentId = stat.ParentId;
         entry.HasEnded = stat.HasEnded;
         entry.Faults = stat.MinorFaults + stat.ChildMinorFaults;
-        if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults) entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
+        if (entry.Known && stat.ChildMinorFaults > entry.ChildFaults)
+        {
+            entry.Budget += stat.ChildMinorFaults - entry.ChildFaults;
+            if (again) entry.Late += stat.ChildMinorFaults - entry.ChildFaults;
+        }
         entry.ChildFaults = Math.Max(entry.ChildFaults, stat.ChildMinorFaults);
         entry.Known = true;
     }
@@ -220,8 +223,13 @@ internal sealed class IoLedger
             if (!departed.Settled && departed.Parent == ParentState.Ended && TryFindLiving(departed.ParentId, out Entry? parent)) TryTakeBack(departed, parent);
         foreach (Entry departed in _departed)
             if (!departed.Settled && departed.Parent == ParentState.Ended) Place(departed, reader, MostMoved);
-        foreach (Entry departed in _departed)
-            if (!departed.Settled && departed.Parent == ParentState.Ended) TryTakeBackFromDeparted(departed);
+        bool goOn = true;
+        for (int pass = 0; goOn && pass < MostRounds; pass++)
+        {
+            goOn = false;
+            foreach (Entry departed in _departed)
+                if (!departed.Settled && departed.Parent == ParentState.Ended) goOn |= TryTakeBackFromDeparted(departed);
+        }
     }
 
     private ParentState ParentOf(Entry departed, IIoReader reader, out Entry? parent)
@@ -253,7 +261,7 @@ internal sealed class IoLedger
                 GiveBack(other);
                 if (TryTakeBack(departed, ancestor))
                 {
-                    if (Place(other, reader, mayMove - 1)) return true;
+                    if (Place(other, reader, mayMove - 1) || TryTakeBackFromDeparted(other)) return true;
                     GiveBack(departed);
                 }
                 TakeBack(other, ancestor, ancestor);
@@ -262,19 +270,18 @@ internal sealed class IoLedger
         return false;
     }
 
-    // A parent that was read for the last time after it had absorbed a child, and has ended since: what it was last seen with holds the child's,
-    // and is taken from who absorbed the parent. The faults of both are there, or the child's were the parent's already.
+    // A parent that was read for the last time after it had absorbed a child, and has ended since: what it was last seen with holds the child's.
+    // The child's faults are the parent's, or came with the parent's to who absorbed that, after the parent was read.
     private bool TryTakeBackFromDeparted(Entry departed)
     {
         int id = departed.ParentId;
-        for (int n = 0; n < MostAncestors && _departedById.TryGetValue(id, out Entry? parent) && parent.ParentId != id; n++)
+        for (int n = 0; n < MostAncestors && _departedById.TryGetValue(id, out Entry? parent) && parent != departed && parent.ParentId != id; n++)
         {
             id = parent.ParentId;
-            if (parent.Account is null || parent == departed || !parent.HasGainedNow(departed.Last)) continue;
-            ulong faults = Math.Max(1, departed.Faults);
-            if ((parent.Budget >= faults ? parent : parent.PaidBy) is not { } payer || payer.Budget < faults) continue;
-            TakeBack(departed, parent, payer);
-            return true;
+            if (parent.Account is null || !parent.HasGainedNow(departed.Last)) continue;
+            if (CanPay(parent, departed)) return TakeBack(departed, parent, parent);
+            if (!parent.Settled) return false; // in the next pass, when it is known who pays
+            if (parent.PaidBy is { } payer && payer.Late >= departed.Faults && CanPay(payer, departed)) return TakeBack(departed, parent, payer);
         }
         return false;
     }
@@ -290,8 +297,7 @@ internal sealed class IoLedger
         ulong carried = Math.Max(best.Budget, departed.Faults) - best.Budget;
         best.Carried -= carried;
         best.Budget += carried;
-        TakeBack(departed, best, best);
-        return true;
+        return TakeBack(departed, best, best);
     }
 
     /// <summary>Who can have absorbed it, one after the other: its parent, if that lives; if not, any ancestor may have waited for it before the parent ended or after.</summary>
@@ -323,25 +329,30 @@ internal sealed class IoLedger
 
     // By the faults, and by its I/O: nobody has absorbed more than he has gained.
     private static bool HasAbsorbed(Entry ancestor, Entry departed, ulong carried = 0) =>
-        ancestor.Account is not null && ancestor.Budget + carried >= Math.Max(1, departed.Faults) && ancestor.HasGained(departed.Last);
+        ancestor.Account is not null && CanPay(ancestor, departed, carried) && ancestor.HasGained(departed.Last);
 
-    private static bool TryTakeBack(Entry departed, Entry ancestor)
+    // Whose faults were seen before the child was cannot have its faults among them.
+    private static bool CanPay(Entry payer, Entry departed, ulong carried = 0)
     {
-        if (!HasAbsorbed(ancestor, departed)) return false;
-        TakeBack(departed, ancestor, ancestor);
-        return true;
+        ulong faults = Math.Max(1, departed.Faults);
+        return payer.Budget + carried >= faults && (!departed.WasSeen || payer.Process.Id > departed.Process.Id || payer.Late >= faults);
     }
 
-    private static void TakeBack(Entry departed, Entry ancestor, Entry payer)
+    private static bool TryTakeBack(Entry departed, Entry ancestor) => HasAbsorbed(ancestor, departed) && TakeBack(departed, ancestor, ancestor);
+
+    private static bool TakeBack(Entry departed, Entry ancestor, Entry payer)
     {
         payer.Budget -= departed.Faults;
         payer.Spent += departed.Faults;
+        departed.PaidLate = departed.WasSeen || payer != ancestor ? Math.Min(payer.Late, departed.Faults) : 0;
+        payer.Late -= departed.PaidLate;
         ancestor.Spend(departed.Last);
         ancestor.Account!.TakeBack(departed.Last);
         if (payer != ancestor) ancestor.PaidFor++;
         departed.AbsorbedBy = ancestor;
         departed.PaidBy = payer;
         departed.Settled = true;
+        return true;
     }
 
     private static void GiveBack(Entry departed)
@@ -351,6 +362,7 @@ internal sealed class IoLedger
         departed.Settled = false;
         payer.Budget += departed.Faults;
         payer.Spent -= departed.Faults;
+        payer.Late += departed.PaidLate;
         if (payer != ancestor) ancestor.PaidFor--;
         ancestor.GiveBack(departed.Last);
         ancestor.Account!.Add(departed.Last, default);
@@ -368,7 +380,7 @@ internal sealed class IoLedger
             bool still = before.ChildMinorFaults == after.ChildMinorFaults;
             if (still || i == ReadsUntilStill - 1)
             {
-                Learn(entry, entry.Account, numbers, after);
+                Learn(entry, entry.Account, numbers, after, again: true);
                 entry.StillIn = _reading;
                 break;
             }
@@ -406,6 +418,9 @@ internal sealed class IoLedger
     {
         internal ProcProcess Process => process;
 
+        /// <summary>The walk found it, and nobody had waited for it: who absorbed it did so after that.</summary>
+        internal bool WasSeen => !process.Gone && !process.Stat.IsReaped;
+
         internal bool Known { get; set; }
 
         internal IoAccount? Account { get; set; }
@@ -429,6 +444,9 @@ internal sealed class IoLedger
 
         /// <summary>The ones that departed children account for.</summary>
         internal ulong Spent { get; set; }
+
+        /// <summary>Those of them that came after the walk, and that nobody who was there until then accounts for yet.</summary>
+        internal ulong Late { get; set; }
 
         /// <summary>What was left of them at the end of the sample before; most often of children that came and went unseen.</summary>
         internal ulong Carried { get; set; }
@@ -475,7 +493,7 @@ internal sealed class IoLedger
         internal void EndSample()
         {
             Carried = Budget;
-            Budget = Spent = 0;
+            Budget = Spent = Late = 0;
             for (int i = 0; i < IoNumbers.Count; i++) _gained[i] = Math.Min(_gained[i], _new[i]);
             _new = default;
         }
@@ -497,6 +515,9 @@ internal sealed class IoLedger
 
         /// <summary>Whose children's faults account for it: those of who is taken for the one that has absorbed it, or of who has absorbed that one.</summary>
         internal Entry? PaidBy { get; set; }
+
+        /// <summary>How many of its faults are among those that came late.</summary>
+        internal ulong PaidLate { get; set; }
 
         /// <summary>For how many that it has absorbed another pays.</summary>
         internal int PaidFor { get; set; }
