@@ -248,10 +248,7 @@ public sealed class IoLedgerTests
         world.DoIo(worker, 1000);
         world.DoIo(container, 5);
         world.Sample();
-        container.IgnoresChildren = true;
-        world.Exit(worker);
-        world.Exit(container);
-        world.Wait(shim, container);
+        world.EndContainer(shim, container, worker);
         Model runc = world.Fork(shim);
         world.DoIo(runc, 3);
         world.Exit(runc);
@@ -315,16 +312,10 @@ public sealed class IoLedgerTests
             world.DoIo(container, 500);
             world.DoIo(worker, 10);
             world.Sample();
-            int readings = 0;
-            world.BetweenReadings = () =>
+            world.SampleWhile(reading =>
             {
-                if (++readings != whenTheyEnd) return;
-                world.Exit(worker);
-                world.Exit(container);
-                world.Wait(shim, container);
-            };
-            world.Sample();
-            world.BetweenReadings = null;
+                if (reading == whenTheyEnd) world.EndContainer(shim, container, worker);
+            });
             for (int i = 0; i < 5; i++) world.Sample();
             Assert.Equal((whenTheyEnd, 1010), (whenTheyEnd, world.Exact()));
         }
@@ -344,15 +335,11 @@ public sealed class IoLedgerTests
                 world.DoIo(child, 100);
                 world.Sample();
                 world.DoIo(child, 250);
-                int readings = 0;
-                world.BetweenReadings = () =>
+                world.SampleWhile(reading =>
                 {
-                    readings++;
-                    if (readings == childEnds) world.Wait(parent, child, exits: true);
-                    if (readings == parentEnds) world.Wait(shell, parent, exits: true);
-                };
-                world.Sample();
-                world.BetweenReadings = null;
+                    if (reading == childEnds) world.Wait(parent, child, exits: true);
+                    if (reading == parentEnds) world.Wait(shell, parent, exits: true);
+                });
                 for (int i = 0; i < 5; i++) world.Sample();
                 Assert.Equal((childEnds, parentEnds, world.Seen.Count), (childEnds, parentEnds, world.Exact()));
                 Assert.Equal(world.Seen.Count, world.Published(world.Pod));
@@ -376,20 +363,16 @@ public sealed class IoLedgerTests
                     world.DoIo(child, 25);
                     world.DoIo(other, 10);
                     world.Sample();
-                    int readings = 0;
-                    world.BetweenReadings = () =>
+                    world.SampleWhile(reading =>
                     {
-                        readings++;
-                        if (readings == first) world.Wait(middle, child, exits: true);
-                        if (readings == second)
+                        if (reading == first) world.Wait(middle, child, exits: true);
+                        if (reading == second)
                         {
                             world.Wait(parent, other, exits: true);
                             world.Wait(parent, middle, exits: true);
                         }
-                        if (readings == third) world.Wait(shell, parent, exits: true);
-                    };
-                    world.Sample();
-                    world.BetweenReadings = null;
+                        if (reading == third) world.Wait(shell, parent, exits: true);
+                    });
                     for (int i = 0; i < 5; i++) world.Sample();
                     Assert.Equal((first, second, third, world.Seen.Count), (first, second, third, world.Exact()));
                 }
@@ -416,17 +399,10 @@ public sealed class IoLedgerTests
             world.DoIo(another, 1);
             world.Wait(another.Parent!, another, exits: true);
             world.DoIo(container, 100);
-            int readings = 0;
-            world.BetweenReadings = () =>
+            world.SampleWhile(reading =>
             {
-                if (++readings != whenTheyEnd) return;
-                container.IgnoresChildren = true;
-                world.Exit(worker);
-                world.Exit(container);
-                world.Wait(shim, container);
-            };
-            world.Sample();
-            world.BetweenReadings = null;
+                if (reading == whenTheyEnd) world.EndContainer(shim, container, worker);
+            });
             for (int i = 0; i < 5; i++) world.Sample();
             Assert.Equal((whenTheyEnd, world.Seen.Count), (whenTheyEnd, world.Exact()));
         }
@@ -610,6 +586,24 @@ public sealed class IoLedgerTests
         }
 
         internal void Release(Model zombie) => Remove(zombie);
+
+        /// <summary>The end of a container's first process ends the others in it, whose numbers nobody gets.</summary>
+        internal void EndContainer(Model shim, Model container, Model worker)
+        {
+            container.IgnoresChildren = true;
+            Exit(worker);
+            Exit(container);
+            Wait(shim, container);
+        }
+
+        /// <summary>A sample with something that happens at its readings, from the first (1) on.</summary>
+        internal void SampleWhile(Action<int> happens)
+        {
+            int readings = 0;
+            BetweenReadings = () => happens(++readings);
+            Sample();
+            BetweenReadings = null;
+        }
 
         internal int SampleTotal()
         {

@@ -279,9 +279,15 @@ internal sealed class IoLedger
         {
             id = parent.ParentId;
             if (parent.Account is null || !parent.HasGainedNow(departed.Last)) continue;
-            if (CanPay(parent, departed)) return TakeBack(departed, parent, parent);
-            if (!parent.Settled) return false; // in the next pass, when it is known who pays
-            if (parent.PaidBy is { } payer && payer.Late >= departed.Faults && CanPay(payer, departed)) return TakeBack(departed, parent, payer);
+            Entry? payer = parent;
+            if (!CanPay(parent, departed))
+            {
+                if (!parent.Settled) return false; // in the next pass, when it is known who pays
+                payer = parent.PaidBy;
+                if (payer is null || payer.Late < departed.Faults || !CanPay(payer, departed)) continue;
+            }
+            TakeBack(departed, parent, payer);
+            return true;
         }
         return false;
     }
@@ -297,7 +303,8 @@ internal sealed class IoLedger
         ulong carried = Math.Max(best.Budget, departed.Faults) - best.Budget;
         best.Carried -= carried;
         best.Budget += carried;
-        return TakeBack(departed, best, best);
+        TakeBack(departed, best, best);
+        return true;
     }
 
     /// <summary>Who can have absorbed it, one after the other: its parent, if that lives; if not, any ancestor may have waited for it before the parent ended or after.</summary>
@@ -338,9 +345,14 @@ internal sealed class IoLedger
         return payer.Budget + carried >= faults && (!departed.WasSeen || payer.Process.Id > departed.Process.Id || payer.Late >= faults);
     }
 
-    private static bool TryTakeBack(Entry departed, Entry ancestor) => HasAbsorbed(ancestor, departed) && TakeBack(departed, ancestor, ancestor);
+    private static bool TryTakeBack(Entry departed, Entry ancestor)
+    {
+        if (!HasAbsorbed(ancestor, departed)) return false;
+        TakeBack(departed, ancestor, ancestor);
+        return true;
+    }
 
-    private static bool TakeBack(Entry departed, Entry ancestor, Entry payer)
+    private static void TakeBack(Entry departed, Entry ancestor, Entry payer)
     {
         payer.Budget -= departed.Faults;
         payer.Spent += departed.Faults;
@@ -352,7 +364,6 @@ internal sealed class IoLedger
         departed.AbsorbedBy = ancestor;
         departed.PaidBy = payer;
         departed.Settled = true;
-        return true;
     }
 
     private static void GiveBack(Entry departed)
