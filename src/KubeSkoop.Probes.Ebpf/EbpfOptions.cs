@@ -64,10 +64,13 @@ public abstract class EbpfEventOptions : ProbeOptions
     /// <summary>Settings kept in a section.</summary>
     private protected EbpfEventOptions(string section) => Section = section;
 
-    /// <summary>Events per second and CPU that the kernel may send, on average; what is beyond is counted as suppressed. 0: no limit. Default: 100.</summary>
+    /// <summary>
+    /// Events per second that the kernel may send of one network namespace on one CPU, on average; what is beyond is counted as suppressed, and takes nothing from other
+    /// namespaces. All together may send ten times as many. 0: no limit. Default: 100.
+    /// </summary>
     public int EventsPerSecond { get; set; } = 100;
 
-    /// <summary>Events a CPU may send at once. Default: 200.</summary>
+    /// <summary>Events of one namespace that a CPU may send at once; of all together ten times as many. Default: 200.</summary>
     public int EventBurst { get; set; } = 200;
 
     /// <summary>Where they are kept, for messages.</summary>

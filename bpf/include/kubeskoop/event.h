@@ -27,34 +27,55 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-// A token bucket per CPU, kept as one number: the time up to which events are paid for.
+// As many namespaces can send all they may before the others have to wait. C#: EbpfEventOptions says so.
+#define KS_ALL_TOGETHER 10
+#define KS_SHARES 1024
+
+// Token buckets per CPU, each kept as one number: the time up to which its events are paid for. The first is for all together. Each namespace
+// has one of the others, so that who floods silences nobody else; namespaces whose inodes are KS_SHARES apart have the same.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 1 + KS_SHARES);
 	__type(key, __u32);
 	__type(value, __u64);
 } limit SEC(".maps");
 
-// Takes a token, or counts that there was none.
-static __always_inline bool ks_take(__u64 now)
+// Whether there is a token; what was paid for under other settings does not bind those that are in force.
+static __always_inline bool ks_has_token(__u64 *paid, __u64 interval, __u64 most)
 {
-	__u64 interval = settings.event_interval_ns, burst = settings.event_burst_ns, most = now + burst + interval;
-	__u32 zero = 0;
-	__u64 *paid;
+	if (*paid > most)
+		*paid = most;
+	return *paid + interval <= most;
+}
+
+static __always_inline void ks_pay(__u64 *paid, __u64 interval, __u64 now)
+{
+	*paid = (*paid > now ? *paid : now) + interval;
+}
+
+// Takes a token of the namespace's and one of all, or counts that one was missing.
+static __always_inline bool ks_take(__u32 netns, __u64 now)
+{
+	__u64 interval = settings.event_interval_ns, of_all = interval / KS_ALL_TOGETHER, most = now + settings.event_burst_ns + interval;
+	__u32 first = 0, share = 1 + netns % KS_SHARES;
+	__u64 *own, *all;
+	bool taken;
 
 	if (!interval)
 		return true;
-	paid = bpf_map_lookup_elem(&limit, &zero);
-	if (!paid)
+	own = bpf_map_lookup_elem(&limit, &share);
+	all = bpf_map_lookup_elem(&limit, &first);
+	if (!own || !all)
 		return false;
-	if (*paid > most) // under other settings, which do not bind those that are in force
-		*paid = most;
-	if (*paid > now + burst) {
+	taken = ks_has_token(own, interval, most);
+	taken &= ks_has_token(all, of_all, most);	// both are asked, so that both forget other settings
+	if (taken) {
+		ks_pay(own, interval, now);
+		ks_pay(all, of_all, now);
+	} else {
 		ks_count(suppressed);
-		return false;
 	}
-	*paid = (*paid > now ? *paid : now) + interval;
-	return true;
+	return taken;
 }
 
 // Room for an event of a size known when compiling, zeroed but for time and namespace; null when nobody wants one, when it is over the limit
@@ -63,7 +84,7 @@ static __always_inline void *ks_reserve(__u64 size, __u32 netns, __u64 now)
 {
 	struct ks_event *event;
 
-	if (!settings.send_events || !ks_take(now))
+	if (!settings.send_events || !ks_take(netns, now))
 		return NULL;
 	event = bpf_ringbuf_reserve(&events, size, 0);
 	if (!event) {

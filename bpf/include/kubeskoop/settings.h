@@ -13,7 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 // A data section of its own, so that the owner can map it and write to it: a program sees a new value at its next run.
 struct ks_settings {
 	__u64 threshold_ns[KS_THRESHOLDS];	// events: only what took at least this long; the probe says what each is for
-	__u64 event_interval_ns;		// of each CPU: 10^9 / events per second; 0: no limit
+	__u64 event_interval_ns;		// of each namespace on each CPU: 10^9 / events per second; 0: no limit
 	__u64 event_burst_ns;			// how far events may run ahead of that: interval * (burst - 1)
 	__u32 send_events;			// whether anybody wants events
 	__u32 filter;				// only namespaces in the map 'namespaces'

@@ -67,6 +67,37 @@ public sealed class LimitTests
     }
 
     [LiveFact(Needs.PacketPrograms)]
+    public void A_namespace_that_floods_takes_nothing_from_another()
+    {
+        using var headers = new TestObject("headers");
+        // One each microsecond, three at once.
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1000, EventBurst = 2000 });
+        Assert.Equal(3, Send(headers, 1000, _ => Start));
+        Assert.Equal(3, Send(headers, 10, _ => Start, 8));
+        Assert.Equal(3, Send(headers, 10, _ => Start, 7 + 1023));
+        Assert.Equal(0, Send(headers, 10, _ => Start, 7 + 1024)); // there are 1024 shares
+        Assert.Equal(3, Send(headers, 10, _ => Start, uint.MaxValue));
+        // Both go on asking for more than passes: each gets its one.
+        for (ulong time = Start + 1000; time <= Start + 20_000; time += 1000)
+            Assert.Equal((1, 1), (Send(headers, 100, _ => time), Send(headers, 10, _ => time, 8)));
+    }
+
+    [LiveFact(Needs.PacketPrograms)]
+    public void All_namespaces_together_get_what_ten_may_send()
+    {
+        using var headers = new TestObject("headers");
+        Set(headers, new Settings { SendEvents = 1, EventInterval = 1000, EventBurst = 2000 });
+        Assert.Equal(30, All(Start));
+        // Then as many as ten get in that time.
+        Assert.Equal((10, 10, 20), (All(Start + 1000), All(Start + 2000), All(Start + 4000)));
+        // It goes to whoever asks first.
+        Assert.Equal((3, 7), (Send(headers, 10, _ => Start + 5000, 99), All(Start + 5000)));
+        Assert.Equal(30, All(Start + 1_000_000));
+
+        int All(ulong time) => Enumerable.Range(0, 100).Sum(netns => Send(headers, 3, _ => time, (uint)netns));
+    }
+
+    [LiveFact(Needs.PacketPrograms)]
     public void What_the_ring_has_no_room_for_is_counted()
     {
         using var headers = new TestObject("headers", ("events", 4096));
@@ -89,10 +120,10 @@ public sealed class LimitTests
         Assert.Equal((0, 1), (headers.RunWith("wanted", 7), headers.RunWith("wanted", 8)));
     }
 
-    private static int Send(TestObject headers, int count, Func<int, ulong> time)
+    private static int Send(TestObject headers, int count, Func<int, ulong> time, uint netns = 7)
     {
         int sent = 0;
-        for (int i = 0; i < count; i++) sent += headers.RunWith("send", time(i));
+        for (int i = 0; i < count; i++) sent += headers.RunWith("send", time(i), netns);
         return sent;
     }
 

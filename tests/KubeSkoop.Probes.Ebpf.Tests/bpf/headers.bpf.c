@@ -81,7 +81,7 @@ int wanted(__u64 *ctx)
 SEC("raw_tp")
 int send(__u64 *ctx)
 {
-	struct ks_event *event = ks_reserve(sizeof(*event), 7, ctx[0]);
+	struct ks_event *event = ks_reserve(sizeof(*event), ctx[1], ctx[0]);
 
 	if (!event)
 		return 0;
