@@ -66,7 +66,7 @@ public abstract class EbpfEventOptions : ProbeOptions
 
     /// <summary>
     /// Events per second that the kernel may send of one network namespace on one CPU, on average; what is beyond is counted as suppressed, and takes nothing from other
-    /// namespaces. All together may send ten times as many. 0: no limit. Default: 100.
+    /// namespaces. All together may send ten times as many. Events of no namespace (biolatency's, net_softirq's) are limited like those of one. 0: no limit. Default: 100.
     /// </summary>
     public int EventsPerSecond { get; set; } = 100;
 

@@ -27,8 +27,7 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-// As many namespaces can send all they may before the others have to wait. C#: EbpfEventOptions says so.
-#define KS_ALL_TOGETHER 10
+#define KS_ALL_TOGETHER 10	// all namespaces may send as much as this many; EbpfEventOptions promises it
 #define KS_SHARES 1024
 
 // Token buckets per CPU, each kept as one number: the time up to which its events are paid for. The first is for all together. Each namespace
