@@ -380,6 +380,42 @@ public sealed class IoLedgerTests
         }
     }
 
+    // A shell's subshells, each of which waits for the one it has started and ends at once: who is taken for the one that has absorbed the last
+    // of them may be found to have gone himself.
+    [Fact]
+    public void A_line_of_subshells_that_ends_while_it_is_read_is_counted_once()
+    {
+        for (int first = 0; first < 16; first++)
+        {
+            for (int second = first; second < 18; second++)
+            {
+                for (int third = second; third < 24; third++)
+                {
+                    for (int fourth = third; fourth < 30; fourth++)
+                    {
+                        var world = new World();
+                        Model shell = world.Fork(world.Init), one = world.Fork(shell), two = world.Fork(one), three = world.Fork(two), program = world.Fork(three);
+                        foreach (Model process in (Model[])[shell, one, two, three, program]) process.Group = world.Pod;
+                        world.DoIo(program, 39);
+                        world.Sample();
+                        world.DoIo(program, 30);
+                        void End(int when)
+                        {
+                            if (when == first) world.Wait(three, program, exits: true);
+                            if (when == second) world.Wait(two, three, exits: true);
+                            if (when == third) world.Wait(one, two, exits: true);
+                            if (when == fourth) world.Wait(shell, one, exits: true);
+                        }
+                        End(0); // before anything is read
+                        world.SampleWhile(End);
+                        for (int i = 0; i < 5; i++) world.Sample();
+                        Assert.Equal((first, second, third, fourth, world.Seen.Count), (first, second, third, fourth, world.Exact()));
+                    }
+                }
+            }
+        }
+    }
+
     // The worker is nobody's: its parent's own I/O, and what somebody else's faults leave, are not its.
     [Theory]
     [InlineData(false)]

@@ -208,9 +208,9 @@ internal sealed class IoLedger
     private void SettleDeparted(IIoReader reader)
     {
         _departed.Sort(static (a, b) => b.Faults.CompareTo(a.Faults));
-        // Who was found to be gone since the round before may change what was guessed then.
+        // Who was found to be gone since the round before may change what was guessed then: also of guesses at who has gone himself since.
         foreach (Entry departed in _departed)
-            if (departed.Parent == ParentState.Ended && departed.PaidBy is { } by && TryFindLiving(by.Process.Id, out Entry? living) && living == by) GiveBack(departed);
+            if (departed.Parent == ParentState.Ended && departed.PaidBy is not null) GiveBack(departed);
         // The surest first: a parent that is still there, or was until it ended.
         foreach (Entry departed in _departed)
         {
