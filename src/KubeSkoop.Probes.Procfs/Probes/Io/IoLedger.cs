@@ -210,7 +210,11 @@ internal sealed class IoLedger
         _departed.Sort(static (a, b) => b.Faults.CompareTo(a.Faults));
         // Who was found to be gone since the round before may change what was guessed then: also of guesses at who has gone himself since.
         foreach (Entry departed in _departed)
-            if (departed.Parent == ParentState.Ended && departed.PaidBy is not null) GiveBack(departed);
+        {
+            if (departed.Parent != ParentState.Ended || departed.AbsorbedBy is not { } by) continue;
+            GiveBack(departed);
+            departed.WasAbsorbedByDeparted = !TryFindLiving(by.Process.Id, out Entry? living) || living != by;
+        }
         // The surest first: a parent that is still there, or was until it ended.
         foreach (Entry departed in _departed)
         {
@@ -222,7 +226,7 @@ internal sealed class IoLedger
         foreach (Entry departed in _departed)
             if (!departed.Settled && departed.Parent == ParentState.Ended && TryFindLiving(departed.ParentId, out Entry? parent)) TryTakeBack(departed, parent);
         foreach (Entry departed in _departed)
-            if (!departed.Settled && departed.Parent == ParentState.Ended) Place(departed, reader, MostMoved);
+            if (!departed.Settled && departed.Parent == ParentState.Ended && !departed.WasAbsorbedByDeparted) Place(departed, reader, MostMoved);
         bool goOn = true;
         for (int pass = 0; goOn && pass < MostRounds; pass++)
         {
@@ -230,6 +234,9 @@ internal sealed class IoLedger
             foreach (Entry departed in _departed)
                 if (!departed.Settled && departed.Parent == ParentState.Ended) goOn |= TryTakeBackFromDeparted(departed);
         }
+        // Who was taken for absorbed by one that has gone since is that one's first, and only then of those who absorbed that one.
+        foreach (Entry departed in _departed)
+            if (!departed.Settled && departed.Parent == ParentState.Ended && departed.WasAbsorbedByDeparted) Place(departed, reader, MostMoved);
     }
 
     private ParentState ParentOf(Entry departed, IIoReader reader, out Entry? parent)
@@ -523,6 +530,9 @@ internal sealed class IoLedger
 
         /// <summary>Who is taken for the one that has absorbed it.</summary>
         internal Entry? AbsorbedBy { get; set; }
+
+        /// <summary>Who was taken for that in the round before has gone since.</summary>
+        internal bool WasAbsorbedByDeparted { get; set; }
 
         /// <summary>Whose children's faults account for it: those of who is taken for the one that has absorbed it, or of who has absorbed that one.</summary>
         internal Entry? PaidBy { get; set; }
