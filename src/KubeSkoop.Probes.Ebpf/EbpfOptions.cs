@@ -30,7 +30,10 @@ public sealed class EbpfOptions : ProbeOptions
     /// <summary>Network namespaces a probe keeps counters for. What comes beyond is counted as uncounted. Default: 1024.</summary>
     public int MaxNamespaces { get; set; } = 1024;
 
-    /// <summary>Room for events of one probe that wait to be read, in bytes; a power of two, and at least a page. Default: 1 MiB.</summary>
+    /// <summary>
+    /// Room for events of one probe that wait to be read, in bytes; a power of two, and at least a page. An event takes some 100 to 400 bytes, and each CPU may send ten times
+    /// <see cref="EbpfEventOptions.EventBurst"/> at once; what finds no room is counted as lost. Default: 1 MiB.
+    /// </summary>
     public int RingBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
@@ -65,8 +68,9 @@ public abstract class EbpfEventOptions : ProbeOptions
     private protected EbpfEventOptions(string section) => Section = section;
 
     /// <summary>
-    /// Events per second that the kernel may send of one network namespace on one CPU, on average; what is beyond is counted as suppressed, and takes nothing from other
-    /// namespaces. All together may send ten times as many. Events of no namespace (biolatency's, net_softirq's) are limited like those of one. 0: no limit. Default: 100.
+    /// Events per second that the kernel may send of one network namespace on one CPU, on average; what is beyond is counted as suppressed. It takes nothing from other
+    /// namespaces, unless ten of them send as much or two share a bucket (there are 1,024). All together may send ten times as many. Events of no namespace (all of biolatency's
+    /// and net_softirq's, some of packetloss' and virtcmdlatency's) are limited like those of one. 0: no limit. Default: 100.
     /// </summary>
     public int EventsPerSecond { get; set; } = 100;
 

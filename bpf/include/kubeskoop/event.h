@@ -28,10 +28,11 @@ struct {
 } events SEC(".maps");
 
 #define KS_ALL_TOGETHER 10	// all namespaces may send as much as this many; EbpfEventOptions promises it
-#define KS_SHARES 1024
+#define KS_SHARE_BITS 10
+#define KS_SHARES (1 << KS_SHARE_BITS)
 
 // Token buckets per CPU, each kept as one number: the time up to which its events are paid for. The first is for all together. Each namespace
-// has one of the others, so that who floods silences nobody else; namespaces whose inodes are KS_SHARES apart have the same.
+// has one of the others, so that who floods silences nobody else, but for the few that have the same one.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1 + KS_SHARES);
@@ -52,11 +53,22 @@ static __always_inline void ks_pay(__u64 *paid, __u64 interval, __u64 now)
 	*paid = (*paid > now ? *paid : now) + interval;
 }
 
+// Inodes of namespaces that are made alike lie equally far apart: a remainder would give them few of the buckets. So all bits are mixed (as
+// MurmurHash3 ends), and of a hundred namespaces some five share a bucket with another.
+static __always_inline __u32 ks_share_of(__u32 netns)
+{
+	netns ^= netns >> 16;
+	netns *= 0x85ebca6b;
+	netns ^= netns >> 13;
+	netns *= 0xc2b2ae35;
+	return 1 + (netns >> (32 - KS_SHARE_BITS));
+}
+
 // Takes a token of the namespace's and one of all, or counts that one was missing.
 static __always_inline bool ks_take(__u32 netns, __u64 now)
 {
 	__u64 interval = settings.event_interval_ns, of_all = interval / KS_ALL_TOGETHER, most = now + settings.event_burst_ns + interval;
-	__u32 first = 0, share = 1 + netns % KS_SHARES;
+	__u32 first = 0, share = ks_share_of(netns);
 	__u64 *own, *all;
 	bool taken;
 

@@ -75,7 +75,9 @@ public sealed class LimitTests
         Assert.Equal(3, Send(headers, 1000, _ => Start));
         Assert.Equal(3, Send(headers, 10, _ => Start, 8));
         Assert.Equal(3, Send(headers, 10, _ => Start, 7 + 1023));
-        Assert.Equal(0, Send(headers, 10, _ => Start, 7 + 1024)); // there are 1024 shares
+        Assert.Equal(3, Send(headers, 10, _ => Start, 7 + 1024));
+        uint same = Enumerable.Range(1000, 100_000).Select(static n => (uint)n).First(static n => ShareOf(n) == ShareOf(7));
+        Assert.Equal(0, Send(headers, 10, _ => Start, same)); // there are 1024 buckets
         Assert.Equal(3, Send(headers, 10, _ => Start, uint.MaxValue));
         // Both go on asking for more than passes: each gets its one.
         for (ulong time = Start + 1000; time <= Start + 20_000; time += 1000)
@@ -88,6 +90,7 @@ public sealed class LimitTests
         using var headers = new TestObject("headers");
         Set(headers, new Settings { SendEvents = 1, EventInterval = 1000, EventBurst = 2000 });
         Assert.Equal(30, All(Start));
+        Assert.Equal(new Tally { Sent = 30, Suppressed = 270 }, Tally.Of(headers));
         // Then as many as ten get in that time.
         Assert.Equal((10, 10, 20), (All(Start + 1000), All(Start + 2000), All(Start + 4000)));
         // It goes to whoever asks first.
@@ -95,6 +98,20 @@ public sealed class LimitTests
         Assert.Equal(30, All(Start + 1_000_000));
 
         int All(ulong time) => Enumerable.Range(0, 100).Sum(netns => Send(headers, 3, _ => time, (uint)netns));
+    }
+
+    // A new namespace takes as many numbers as it has files in /proc/net, and all of one kind have as many.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(64)]
+    [InlineData(107)]
+    [InlineData(120)]
+    [InlineData(128)]
+    [InlineData(1024)]
+    public void Namespaces_that_are_made_alike_have_buckets_of_their_own(uint apart)
+    {
+        const uint First = 4026532281;
+        Assert.InRange(Enumerable.Range(0, 110).Select(n => ShareOf(First + ((uint)n * apart))).Distinct().Count(), 95, 110);
     }
 
     [LiveFact(Needs.PacketPrograms)]
@@ -118,6 +135,14 @@ public sealed class LimitTests
         headers.Remove("namespaces", 7);
         headers.Write("namespaces", 8, (byte)1);
         Assert.Equal((0, 1), (headers.RunWith("wanted", 7), headers.RunWith("wanted", 8)));
+    }
+
+    /// <summary>Which of the buckets is a namespace's: ks_share_of.</summary>
+    internal static uint ShareOf(uint netns)
+    {
+        netns = unchecked((netns ^ (netns >> 16)) * 0x85ebca6b);
+        netns = unchecked((netns ^ (netns >> 13)) * 0xc2b2ae35);
+        return 1 + (netns >> 22);
     }
 
     private static int Send(TestObject headers, int count, Func<int, ulong> time, uint netns = 7)
