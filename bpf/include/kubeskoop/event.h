@@ -54,7 +54,7 @@ static __always_inline void ks_pay(__u64 *paid, __u64 interval, __u64 now)
 }
 
 // Inodes of namespaces that are made alike lie equally far apart: a remainder would give them few of the buckets. So all bits are mixed (as
-// MurmurHash3 ends), and of a hundred namespaces some five share a bucket with another.
+// MurmurHash3 ends), and of a hundred namespaces some nine share a bucket with another.
 static __always_inline __u32 ks_share_of(__u32 netns)
 {
 	netns ^= netns >> 16;
