@@ -50,6 +50,10 @@ finish() {
 		echo "Skipped:"
 		for skip in "${skips[@]}"; do echo "  $skip"; done
 	fi
+	if [[ -s $results/anew.txt ]]; then
+		echo "Run anew, as the kernel's tracer has seen what the kernel kept from BPF:"
+		sed 's/^/  /' "$results/anew.txt"
+	fi
 	echo "Took $((SECONDS / 60)) min $((SECONDS % 60)) s."
 	echo "$passed passed, $failed failed, $skipped skipped"
 	if [[ $failed -gt 0 || $passed -eq 0 ]]; then exit 1; fi

@@ -43,8 +43,8 @@ public static class Eventually
     }
 
     /// <summary>
-    /// Runs a whole scenario anew, up to five times, until it comes out exactly. For what is counted in softirqs: there are kernels (virtual machines on nested hypervisors) that now and
-    /// then run one without its tracepoints; a plain C program sees the same. A probe that miscounts does so each time.
+    /// Runs a whole scenario anew, up to five times, until it comes out exactly. For what must not happen at all in steady state, while the kernel or the runtime may
+    /// disturb one pass. A probe that does it does so each time.
     /// </summary>
     public static async Task ExactlyOnceInFiveAsync(Func<Task> scenario)
     {

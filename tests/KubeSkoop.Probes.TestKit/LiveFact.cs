@@ -102,7 +102,7 @@ public enum Needs
 
 /// <summary>A fact that is skipped, with its reason, where the machine lacks what it needs.</summary>
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class LiveFactAttribute : FactAttribute
+public class LiveFactAttribute : FactAttribute
 {
     /// <summary>A fact that needs <paramref name="needs"/> and the programs <paramref name="tools"/>.</summary>
     public LiveFactAttribute(Needs needs = Needs.None, params string[] tools)
@@ -122,7 +122,7 @@ public sealed class LiveFactAttribute : FactAttribute
 
 /// <summary>A theory that is skipped, with its reason, where the machine lacks what it needs.</summary>
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class LiveTheoryAttribute : TheoryAttribute
+public class LiveTheoryAttribute : TheoryAttribute
 {
     /// <summary>A theory that needs <paramref name="needs"/> and the programs <paramref name="tools"/>.</summary>
     public LiveTheoryAttribute(Needs needs = Needs.None, params string[] tools)

@@ -41,6 +41,7 @@ internal sealed class EbpfBench : IAsyncDisposable
     {
         TProbe probe = make(Programs);
         _probes.Add(probe);
+        BlindSpot.Current?.Concerns(probe.Descriptor.Name);
         await probe.StartAsync();
         return probe;
     }

@@ -9,10 +9,10 @@ public sealed class KernelLatencyLiveTests
 {
     private static readonly KernelLatencyOptions Everything = new() { Coarse = true, Sampling = 1, Threshold = TimeSpan.Zero, EventsPerSecond = 0 };
 
-    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [BpfTheory(Needs.NetNs | Needs.Bpf)]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
-    public Task Segments_are_counted_where_they_are_sent_and_where_they_are_received(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task Segments_are_counted_where_they_are_sent_and_where_they_are_received(string address)
     {
         const int Messages = 100;
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -64,12 +64,12 @@ public sealed class KernelLatencyLiveTests
             // Times are kept in nanoseconds, events have ticks of 100 of them.
             Assert.InRange(record.Receive.Sum, Sum(received.Take()) - 1, Sum(received.Take()) + (Messages / 10) + 1);
         }
-    });
+    }
 
-    [LiveTheory(Needs.NetNs | Needs.Bpf)]
+    [BpfTheory(Needs.NetNs | Needs.Bpf)]
     [InlineData(false)]
     [InlineData(true)]
-    public Task Segments_that_leave_through_a_bridge_are_counted_once(bool v6) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task Segments_that_leave_through_a_bridge_are_counted_once(bool v6)
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -114,12 +114,12 @@ public sealed class KernelLatencyLiveTests
             }, () => $"{segments} segments to be counted and told, not {counted} and {told.Count}");
             Assert.All(told, static e => Assert.Equal("br0", e.Device));
         }
-    });
+    }
 
-    [LiveTheory(Needs.NetNs | Needs.DataReady)]
+    [BpfTheory(Needs.NetNs | Needs.DataReady)]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
-    public Task Datagrams_are_counted_where_they_are_received(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task Datagrams_are_counted_where_they_are_received(string address)
     {
         const int Datagrams = 100;
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -149,9 +149,9 @@ public sealed class KernelLatencyLiveTests
             await Eventually.EqualAsync(2ul * Datagrams, () => bench.Record(probe, right).Receive.Count, "the datagrams received");
             Assert.All((await heard.ExactlyAsync(2 * Datagrams)).Skip(Datagrams), e => Assert.True(e.Timestamp - e.Latency > began - TimeSpan.FromMilliseconds(50), e.Message));
         }
-    });
+    }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [BpfFact(Needs.NetNs | Needs.Bpf)]
     public async Task Only_totals_are_there_before_the_first_packet_and_nothing_is_told_that_is_fast()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -194,7 +194,7 @@ public sealed class KernelLatencyLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [BpfFact(Needs.NetNs | Needs.Bpf)]
     public async Task A_fast_packet_of_the_sample_stands_for_others_and_every_one_is_told()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

@@ -31,7 +31,7 @@ public sealed class KernelLatencyStagesLiveTests
         (KernelLatencyPath.Forward, "postrouting", static s => s.Postrouting, static r => r.ForwardPostrouting),
     ];
 
-    [LiveTheory(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
+    [BpfTheory(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Many_rules_show_in_the_stage_of_their_chain_and_in_no_other(bool v6)
@@ -119,10 +119,10 @@ public sealed class KernelLatencyStagesLiveTests
         return result;
     }
 
-    [LiveTheory(Needs.NetNs | Needs.Functions, "sysctl")]
+    [BpfTheory(Needs.NetNs | Needs.Functions, "sysctl")]
     [InlineData(false)]
     [InlineData(true)]
-    public Task Every_segment_is_counted_as_often_as_TCP_counts_it(bool v6) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task Every_segment_is_counted_as_often_as_TCP_counts_it(bool v6)
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -170,9 +170,9 @@ public sealed class KernelLatencyStagesLiveTests
             Assert.Equal(bench.Record(probe, left).Receive.Count, record.Transmit.Count - reported[right]);
             Assert.All(heard.Take(), e => Assert.Equal((client.LocalEndPoint!.ToString(), client.RemoteEndPoint!.ToString()), (Text(e.Flow!.Value.Source), Text(e.Flow.Value.Destination))));
         }
-    });
+    }
 
-    [LiveFact(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
+    [BpfFact(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
     public async Task What_is_dropped_leaves_nothing_behind_and_what_waits_for_a_neighbour_is_slow_there()
     {
         await using Line line = await Line.CreateAsync();
@@ -228,7 +228,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [LiveTheory(Needs.NetNs | Needs.Functions)]
+    [BpfTheory(Needs.NetNs | Needs.Functions)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task What_IP_itself_takes_is_not_counted_as_what_gets_its_memory(bool v6)
@@ -266,7 +266,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Functions, "sysctl")]
+    [BpfFact(Needs.NetNs | Needs.Functions, "sysctl")]
     public async Task Packets_whose_places_are_taken_are_counted_as_such()
     {
         const int Places = 16_384; // bpf/kernellatency.bpf.c
@@ -288,7 +288,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [LiveTheory(Needs.NetNs | Needs.Functions | Needs.Tap)]
+    [BpfTheory(Needs.NetNs | Needs.Functions | Needs.Tap)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Packets_that_IP_is_given_as_lists_are_counted_one_by_one(bool v6)

@@ -11,10 +11,10 @@ public sealed class NetifTxLatencyLiveTests
 {
     private const int Payload = 1000;
 
-    [LiveTheory(Needs.NetNs | Needs.Bpf, "tc")]
+    [BpfTheory(Needs.NetNs | Needs.Bpf, "tc")]
     [InlineData("10.99.0.2", 42)]
     [InlineData("fd99::2", 62)]
-    public Task Packets_behind_a_shaper_wait_as_long_as_its_rate_says(string address, int headers) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task Packets_behind_a_shaper_wait_as_long_as_its_rate_says(string address, int headers)
     {
         const int Packets = 30;
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -75,11 +75,11 @@ public sealed class NetifTxLatencyLiveTests
             Assert.Equal((ulong)all.Count(static e => e.Latency >= TimeSpan.FromMilliseconds(100)), record.QueueOver100Ms.Value);
             Assert.Equal(0ul, bench.Record(probe, right).Queue.Count);
         }
-    });
+    }
 
     // One in four overtakes the others, which wait for 60 ms: the two kinds are told apart, and none is in between.
-    [LiveFact(Needs.Netem | Needs.Bpf, "tc")]
-    public Task Packets_that_netem_delays_wait_as_long_as_it_says_and_those_that_overtake_do_not() => Eventually.ExactlyOnceInFiveAsync(async () =>
+    [BpfFact(Needs.Netem | Needs.Bpf, "tc")]
+    public async Task Packets_that_netem_delays_wait_as_long_as_it_says_and_those_that_overtake_do_not()
     {
         const int Packets = 40;
         TimeSpan delay = TimeSpan.FromMilliseconds(60);
@@ -123,10 +123,10 @@ public sealed class NetifTxLatencyLiveTests
                 Assert.True((e.Latency >= delay && e.Latency <= all) || e.Latency < delay / 2, e.Message);
             });
         }
-    });
+    }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
-    public Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured() => Eventually.ExactlyOnceInFiveAsync(async () =>
+    [BpfFact(Needs.NetNs | Needs.Bpf, "tc")]
+    public async Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
         await using (left)
@@ -154,9 +154,9 @@ public sealed class NetifTxLatencyLiveTests
             // 200 kB at 5 Mbit/s take 320 ms. The first window of ten segments takes 23 ms; half of that is the least there can be on average, and later windows are larger.
             Assert.InRange(record.Queue.Sum / record.Queue.Count, 10_000ul, 320_000ul);
         }
-    });
+    }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
+    [BpfFact(Needs.NetNs | Needs.Bpf, "tc")]
     public async Task Packets_that_ended_in_the_queue_leave_no_delay_behind()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -182,7 +182,7 @@ public sealed class NetifTxLatencyLiveTests
     }
 
     // One CPU puts a packet in, the other takes it out before the first has told of it. Its address is another packet's after the pause.
-    [LiveTheory(Needs.NetNs | Needs.Bpf | Needs.TwoCpus | Needs.Native, "tc")]
+    [BpfTheory(Needs.NetNs | Needs.Bpf | Needs.TwoCpus | Needs.Native, "tc")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public async Task A_queue_without_a_lock_takes_no_packet_for_one_of_before_a_pause(string address)
@@ -224,10 +224,10 @@ public sealed class NetifTxLatencyLiveTests
     }
 
     // Since 6.16 a veth device whose peer receives in a thread of its own (NAPI) pushes back when 256 packets wait for that, which here are slow to be received.
-    [LiveTheory(Needs.VethPushback | Needs.Bpf | Needs.Native, "tc", "nft")]
+    [BpfTheory(Needs.VethPushback | Needs.Bpf | Needs.Native, "tc", "nft")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
-    public Task A_packet_that_the_device_pushed_back_is_counted_once(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
+    public async Task A_packet_that_the_device_pushed_back_is_counted_once(string address)
     {
         const uint SetTso = 0x1f, SetGro = 0x2c; // ETHTOOL_STSO, ETHTOOL_SGRO
         const int Connections = 100, Bytes = 30_000;
@@ -280,9 +280,9 @@ public sealed class NetifTxLatencyLiveTests
             for (int i = depth - 1; i >= 0; i--) rules += $"; add chain inet kst c{i}; add rule inet kst c{i} jump c{i + 1}; add rule inet kst c{i} jump c{i + 1}";
             return rules + "; add chain inet kst in { type filter hook input priority 0; }; add rule inet kst in jump c0";
         }
-    });
+    }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [BpfFact(Needs.NetNs | Needs.Bpf)]
     public async Task Without_a_queue_there_is_no_time_in_it_and_every_call_of_a_driver_is_counted()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -310,7 +310,7 @@ public sealed class NetifTxLatencyLiveTests
         }
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.Tap)]
+    [BpfFact(Needs.NetNs | Needs.Bpf | Needs.Tap)]
     public async Task A_packet_is_complete_when_its_driver_is_done_with_it()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -347,7 +347,7 @@ public sealed class NetifTxLatencyLiveTests
         Assert.Equal(1ul, bench.Record(probe, ns).Completion.Count);
     }
 
-    [LiveFact(Needs.NetNs | Needs.Bpf)]
+    [BpfFact(Needs.NetNs | Needs.Bpf)]
     public async Task Other_programs_are_taken_at_a_start_and_thresholds_at_once()
     {
         await using var bench = new EbpfBench();

@@ -97,7 +97,7 @@ public sealed class ChurnTests(ITestOutputHelper output)
                 await listening.CancelAsync();
                 await Task.WhenAll(hearing, sampling).ContinueWith(static _ => { }, TaskScheduler.Default);
                 await Task.WhenAll(reading);
-                // Not all: the probe limits its events, other resets of the machine count too, and some kernels run a softirq without its tracepoints now and then.
+                // Not all: the probe limits its events, other resets of the machine count too, and some kernels keep from BPF what interrupts process 1.
                 Assert.InRange(resets.Select(static r => r.Port).Distinct().Count(), Total * 95 / 100, Total);
 
                 Assert.Equal(Total, ledger.Count);
