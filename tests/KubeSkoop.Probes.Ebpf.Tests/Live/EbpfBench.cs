@@ -41,8 +41,8 @@ internal sealed class EbpfBench : IAsyncDisposable
     {
         TProbe probe = make(Programs);
         _probes.Add(probe);
-        BlindSpot.Current?.Concerns(probe.Descriptor.Name);
         await probe.StartAsync();
+        if (probe is IHasPrograms loaded) BlindSpot.Current?.Concerns(probe.Descriptor.Name, loaded.CostOfEach().Select(static p => p.Program));
         return probe;
     }
 

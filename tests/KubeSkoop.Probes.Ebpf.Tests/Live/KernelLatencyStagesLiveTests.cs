@@ -132,7 +132,15 @@ public sealed class KernelLatencyStagesLiveTests
             KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
             // IPv6 reports its groups some seconds after a device is up, through IP as all else. Others do not hear them.
             var unseen = new Dictionary<TestNamespace, ulong>();
-            foreach (TestNamespace ns in (TestNamespace[])[left, right]) unseen[ns] = await ns.NstatAsync("Icmp6OutMsgs") - bench.Record(probe, ns).Transmit.Count;
+            foreach (TestNamespace ns in (TestNamespace[])[left, right])
+            {
+                await Eventually.TrueAsync(async () =>
+                {
+                    ulong reports = await ns.NstatAsync("Icmp6OutMsgs");
+                    unseen[ns] = reports - bench.Record(probe, ns).Transmit.Count;
+                    return reports == await ns.NstatAsync("Icmp6OutMsgs");
+                }, "no report between two looks");
+            }
             IPAddress to = v6 ? TestNamespace.RightIPv6 : TestNamespace.RightIPv4;
             using Socket listener = await right.ListenAsync(new IPEndPoint(to, Port));
             using Socket client = await left.ConnectTcpAsync(new IPEndPoint(to, Port));
