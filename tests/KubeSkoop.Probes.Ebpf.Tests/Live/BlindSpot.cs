@@ -129,7 +129,7 @@ internal sealed partial class BlindSpot
         if (Environment.ProcessId == 1 || File.ResolveLinkTarget("/proc/self/ns/pid", returnFinalTarget: false)?.Name != FirstPids) return null;
         try
         {
-            bool mounted = !Directory.Exists(Tracing + "/instances") && Run("mount", "-t", "tracefs", "tracefs", Tracing);
+            bool mounted = !Directory.Exists(Tracing + "/instances") && Command.Exists("mount") && Run("mount", "-t", "tracefs", "tracefs", Tracing);
             if (!Directory.Exists(Tracing + "/instances")) return null;
             foreach (string other in Directory.GetDirectories(Tracing + "/instances", Prefix + "*"))
                 if (!Directory.Exists("/proc/" + Path.GetFileName(other)[Prefix.Length..])) Remove(other);
