@@ -261,8 +261,9 @@ public sealed class BioLatencyLiveTests
         CommandResult result = await Command.RunAsync("dd", ["if=/dev/urandom", $"of={disk.Path}", "bs=1M", "count=16", "oflag=direct"]);
         Assert.NotEqual(0, result.ExitCode);
         await Eventually.TrueAsync(() => heard.Take().Count > 0, "an event with an error");
+        // What is counted is told a moment later.
+        await Eventually.EqualAsync(Row(probe, disk, "write").Errors.Value, () => (ulong)heard.Take().Count, "an event of each error");
         Assert.All(heard.Take(), static e => Assert.Contains(e.Error, (string[])["NOSPC", "IOERR"]));
-        Assert.Equal((ulong)heard.Take().Count, Row(probe, disk, "write").Errors.Value);
     }
 
     [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
