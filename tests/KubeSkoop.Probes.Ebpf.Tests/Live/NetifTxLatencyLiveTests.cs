@@ -95,7 +95,13 @@ public sealed class NetifTxLatencyLiveTests
             using Socket receiver = await right.BindUdpAsync(new IPEndPoint(TestNamespace.RightIPv4, 4711));
             using Socket sender = await left.BindUdpAsync(new IPEndPoint(TestNamespace.LeftIPv4, 0));
             long began = Stopwatch.GetTimestamp();
-            for (int i = 0; i < Packets; i++) sender.SendTo(BitConverter.GetBytes(i), receiver.LocalEndPoint!);
+            TimeSpan longest = TimeSpan.Zero; // netem takes the time before the tracepoint tells that it has the packet; both are in the call
+            for (int i = 0; i < Packets; i++)
+            {
+                long before = Stopwatch.GetTimestamp();
+                sender.SendTo(BitConverter.GetBytes(i), receiver.LocalEndPoint!);
+                if (Stopwatch.GetElapsedTime(before) is var took && took > longest) longest = took;
+            }
             var order = new List<int>();
             byte[] packet = new byte[4];
             while (order.Count < Packets)
@@ -121,7 +127,7 @@ public sealed class NetifTxLatencyLiveTests
             Assert.All(heard.Take(), e =>
             {
                 Assert.Equal(("netem", "eth0"), (e.Qdisc, e.Device));
-                Assert.True((e.Latency >= delay && e.Latency <= all) || e.Latency < delay / 2, e.Message);
+                Assert.True((e.Latency >= delay - longest && e.Latency <= all) || e.Latency < delay / 2, $"{e.Message}; a call took {longest.TotalMilliseconds} ms at most");
             });
         }
     }
