@@ -62,7 +62,7 @@ public class BpfTestCase : XunitTestCase
             BlindSpot spot = BlindSpot.Begin();
             var thrown = new ExceptionAggregator(aggregator);
             RunSummary summary = await base.RunAsync(diagnosticMessageSink, held, constructorArguments, thrown, cancellationTokenSource);
-            if (summary.Failed == 0 || run == Runs || cancellationTokenSource.IsCancellationRequested || Excuse(spot) is not { } excuse || !MayRunAnew($"{DisplayName}: run {run} failed ({held.Failure}), and {excuse}"))
+            if (summary.Failed == 0 || run == Runs || cancellationTokenSource.IsCancellationRequested || await ExcuseAsync(spot) is not { } excuse || !MayRunAnew($"{DisplayName}: run {run} failed ({held.Failure}), and {excuse}"))
             {
                 aggregator.Aggregate(thrown);
                 if (!held.Release(messageBus)) await cancellationTokenSource.CancelAsync();
@@ -82,11 +82,11 @@ public class BpfTestCase : XunitTestCase
     }
 
     // Whatever goes wrong with the tracer excuses nothing; xunit would end the whole run.
-    private static string? Excuse(BlindSpot spot)
+    private static async Task<string?> ExcuseAsync(BlindSpot spot)
     {
         try
         {
-            return spot.Hits() is { Count: > 0 } hits ? $"of what it is about this kernel has kept from BPF: {hits.Count}, the first {hits[0].Trim()}" : null;
+            return await spot.HitsAsync() is { Count: > 0 } hits ? $"of what it is about this kernel has kept from BPF: {hits.Count}, the first {hits[0].Trim()}" : null;
         }
         catch (Exception e)
         {

@@ -57,7 +57,7 @@ public sealed class TcpRetransLiveTests
 
                 IReadOnlyDictionary<string, ulong> kernel = await left.NstatAsync();
                 TcpRetransRecord record = bench.Record(probe, left);
-                ulong kept = (ulong)spot.Hits().Count(static line => line.Contains("tcp_retransmit_skb: ", StringComparison.Ordinal) && line.Contains(" dport=4717 ", StringComparison.Ordinal)
+                ulong kept = (ulong)(await spot.HitsAsync()).Count(static line => line.Contains("tcp_retransmit_skb: ", StringComparison.Ordinal) && line.Contains(" dport=4717 ", StringComparison.Ordinal)
                     && (line.EndsWith(" err=0", StringComparison.Ordinal) || !line.Contains(" err=", StringComparison.Ordinal)));
                 Assert.Equal((Sum(record), kernel["TcpRetransSegs"]), (record.Syn.Value, kernel["TcpExtTCPSynRetrans"]));
                 Assert.InRange(kernel["TcpRetransSegs"] - kernel["TcpExtTCPRetransFail"] - record.Syn.Value - kept, 0ul, (ulong)probe.ReadKernelStatistics().Missed);
