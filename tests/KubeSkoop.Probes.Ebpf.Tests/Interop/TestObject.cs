@@ -40,12 +40,13 @@ internal sealed unsafe partial class TestObject : IDisposable
     internal static IReadOnlyDictionary<string, string> Sections(byte[] image)
     {
         var sections = new Dictionary<string, string>();
-        nint opened;
-        fixed (byte* p = image) opened = Open(p, (nuint)image.Length, null);
-        Assert.NotEqual(0, opened);
-        for (nint program = NextProgram(opened, 0); program != 0; program = NextProgram(opened, program))
-            sections.Add(Marshal.PtrToStringUTF8(ProgramName(program))!, Marshal.PtrToStringUTF8(SectionName(program))!);
-        Close(opened);
+        fixed (byte* p = image)
+        {
+            using BpfObjectHandle opened = Libbpf.ObjectOpen(p, (nuint)image.Length, null);
+            Assert.False(opened.IsInvalid);
+            for (nint program = Libbpf.NextProgram(opened, 0); program != 0; program = Libbpf.NextProgram(opened, program))
+                sections.Add(Libbpf.ProgramName(program), Marshal.PtrToStringUTF8(SectionName(program))!);
+        }
         return sections;
     }
 
@@ -118,12 +119,6 @@ internal sealed unsafe partial class TestObject : IDisposable
 
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_object__find_program_by_name", StringMarshalling = StringMarshalling.Utf8)]
     private static partial nint FindProgram(nint bpfObject, string name);
-
-    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_object__next_program")]
-    private static partial nint NextProgram(nint bpfObject, nint program);
-
-    [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_program__name")]
-    private static partial nint ProgramName(nint program);
 
     [LibraryImport(LibbpfResolver.Name, EntryPoint = "bpf_program__section_name")]
     private static partial nint SectionName(nint program);

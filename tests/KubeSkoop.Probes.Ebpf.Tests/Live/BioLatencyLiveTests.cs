@@ -12,7 +12,7 @@ public sealed class BioLatencyLiveTests
     private const long Size = 64 << 20;
     private static readonly TimeSpan Frozen = TimeSpan.FromMilliseconds(150);
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "blkdiscard")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "blkdiscard")]
     public async Task Requests_and_bytes_are_those_the_kernel_counts()
     {
         await using LoopDevice disk = await LoopDevice.CreateAsync(Size);
@@ -62,7 +62,7 @@ public sealed class BioLatencyLiveTests
         ulong After(int column) => after[column] - before[column];
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task A_write_takes_as_long_as_its_device_is_held()
     {
         const int Bytes = 65536;
@@ -86,7 +86,7 @@ public sealed class BioLatencyLiveTests
         Assert.Equal(1ul, row.Device[bucket] + row.Device[bucket - 1]);
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task What_finds_the_driver_busy_waits_in_the_queue()
     {
         const int Requests = 192;
@@ -115,7 +115,7 @@ public sealed class BioLatencyLiveTests
     }
 
     // Who hands a request on to the driver is not who waits for it.
-    [BpfFact(Needs.RequestStarts | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveFact(Needs.RequestStarts | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task What_waited_for_the_driver_when_the_probe_started_has_its_times_and_no_process()
     {
         const int Requests = 192;
@@ -145,7 +145,7 @@ public sealed class BioLatencyLiveTests
     }
 
     // The kernel notes the start just after it has told it, unless something comes between.
-    [BpfFact(Needs.RequestStarts | Needs.Loop, "losetup", "dd")]
+    [LiveFact(Needs.RequestStarts | Needs.Loop, "losetup", "dd")]
     public async Task An_interrupt_while_a_request_starts_takes_nothing_from_it()
     {
         const int Requests = 20;
@@ -165,7 +165,7 @@ public sealed class BioLatencyLiveTests
         Assert.Equal((ulong)Requests, Row(probe, disk, "write").Queue.Count);
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop | Needs.IoCgroup, "losetup", "dd", "mkfs.ext4")]
+    [LiveFact(Needs.Bpf | Needs.Loop | Needs.IoCgroup, "losetup", "dd", "mkfs.ext4")]
     public async Task A_request_names_the_cgroup_it_is_for_also_when_a_worker_of_the_kernel_makes_it()
     {
         await using var stack = await SlowDisk.CreateAsync();
@@ -188,7 +188,7 @@ public sealed class BioLatencyLiveTests
         Assert.All(below.Take().Append(asked), e => Assert.Equal(owner, (e.Pod, e.Container)));
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop | Needs.WriterCgroup, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveFact(Needs.Bpf | Needs.Loop | Needs.WriterCgroup, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task What_the_kernel_writes_back_later_is_its_writers()
     {
         const int Bytes = 4 << 20;
@@ -212,7 +212,7 @@ public sealed class BioLatencyLiveTests
     }
 
     // The kernel's own note of the start is all there is of it. A disk without statistics has none, or that of another request, hours ago.
-    [BpfTheory(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveTheory(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     [InlineData(true)]
     [InlineData(false)]
     public async Task A_request_that_was_on_its_way_before_has_no_queue_time(bool statistics)
@@ -248,7 +248,7 @@ public sealed class BioLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd", "mkfs.ext4", "fsfreeze")]
     public async Task What_fails_says_so()
     {
         // More than the file system below has room for.
@@ -266,7 +266,7 @@ public sealed class BioLatencyLiveTests
         Assert.All(heard.Take(), static e => Assert.Contains(e.Error, (string[])["NOSPC", "IOERR"]));
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
     public async Task A_fast_disk_is_counted_and_not_told()
     {
         await using LoopDevice disk = await LoopDevice.CreateAsync(Size), idle = await LoopDevice.CreateAsync(Size);
@@ -288,7 +288,7 @@ public sealed class BioLatencyLiveTests
         Assert.All(heard.Take(), static e => Assert.True(e.Latency >= TimeSpan.FromMilliseconds(10)));
     }
 
-    [BpfFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
+    [LiveFact(Needs.Bpf | Needs.Loop, "losetup", "dd")]
     public async Task A_disk_that_is_gone_has_no_rows_any_more()
     {
         int number = 1000 + (Environment.ProcessId % 1000);
@@ -329,7 +329,7 @@ public sealed class BioLatencyLiveTests
     }
 
     // A disk that takes exactly as long as it is told, by a timer of the kernel's.
-    [BpfFact(Needs.Bpf | Needs.SlowDisks, "dd")]
+    [LiveFact(Needs.Bpf | Needs.SlowDisks, "dd")]
     public async Task A_disk_of_a_known_slowness_takes_as_long_as_it_was_told()
     {
         const int Requests = 12;
@@ -363,7 +363,7 @@ public sealed class BioLatencyLiveTests
     }
 
     // What device mapper holds back is no request yet: the process waits, and no disk is slow.
-    [BpfFact(Needs.Bpf | Needs.SlowDisks | Needs.Loop, "dd", "dmsetup")]
+    [LiveFact(Needs.Bpf | Needs.SlowDisks | Needs.Loop, "dd", "dmsetup")]
     public async Task What_device_mapper_delays_is_not_the_disks_time()
     {
         TimeSpan delay = TimeSpan.FromMilliseconds(100);

@@ -99,7 +99,7 @@ public class BpfTestCase : XunitTestCase
     {
         private readonly List<IMessageSinkMessage> _messages = [];
 
-        internal string Failure => string.Join("; ", _messages.OfType<ITestFailed>().SelectMany(static f => f.Messages)).ReplaceLineEndings(" ");
+        internal string Failure => Short(string.Join("; ", _messages.OfType<ITestFailed>().SelectMany(static f => f.Messages)).ReplaceLineEndings(" "));
 
         public bool QueueMessage(IMessageSinkMessage message)
         {
@@ -108,6 +108,8 @@ public class BpfTestCase : XunitTestCase
         }
 
         internal bool Release(IMessageBus to) => _messages.TrueForAll(to.QueueMessage);
+
+        private static string Short(string text) => text.Length > 300 ? text[..300] + " ..." : text;
 
         public void Dispose()
         {

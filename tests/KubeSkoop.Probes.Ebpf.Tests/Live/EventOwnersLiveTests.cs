@@ -5,7 +5,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>Events say whose both ends of their flow are.</summary>
 public sealed class EventOwnersLiveTests
 {
-    [BpfTheory(Needs.NetNs | Needs.Bpf)]
+    [LiveTheory(Needs.NetNs | Needs.Bpf)]
     [InlineData("10.99.0.1", "10.99.0.2")]
     [InlineData("fd99::1", "fd99::2")]
     public async Task An_event_says_whose_its_flow_is_also_when_that_is_known_later(string from, string to)
@@ -49,7 +49,7 @@ public sealed class EventOwnersLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Over_loopback_both_ends_are_the_pods_own()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -63,7 +63,7 @@ public sealed class EventOwnersLiveTests
         Assert.All(await heard.ExactlyAsync(2), e => Assert.Equal((alone, alone), (e.SourceOwner, e.DestinationOwner)));
     }
 
-    [BpfFact(Needs.NetNs | Needs.DropReasons)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Every_event_of_a_namespace_that_is_only_bound_to_a_name_says_so()
     {
         const int Datagrams = 40;

@@ -151,7 +151,7 @@ public sealed class KernelLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Only_totals_are_there_before_the_first_packet_and_nothing_is_told_that_is_fast()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -194,7 +194,7 @@ public sealed class KernelLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task A_fast_packet_of_the_sample_stands_for_others_and_every_one_is_told()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

@@ -31,7 +31,7 @@ public sealed class KernelLatencyStagesLiveTests
         (KernelLatencyPath.Forward, "postrouting", static s => s.Postrouting, static r => r.ForwardPostrouting),
     ];
 
-    [BpfTheory(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
+    [LiveTheory(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Many_rules_show_in_the_stage_of_their_chain_and_in_no_other(bool v6)
@@ -119,7 +119,7 @@ public sealed class KernelLatencyStagesLiveTests
         return result;
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Functions, "sysctl")]
+    [LiveTheory(Needs.NetNs | Needs.Functions, "sysctl")]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Every_segment_is_counted_as_often_as_TCP_counts_it(bool v6)
@@ -180,7 +180,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
+    [LiveFact(Needs.NetNs | Needs.Functions, "nft", "sysctl")]
     public async Task What_is_dropped_leaves_nothing_behind_and_what_waits_for_a_neighbour_is_slow_there()
     {
         await using Line line = await Line.CreateAsync();
@@ -236,7 +236,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Functions)]
+    [LiveTheory(Needs.NetNs | Needs.Functions)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task What_IP_itself_takes_is_not_counted_as_what_gets_its_memory(bool v6)
@@ -274,7 +274,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Functions, "sysctl")]
+    [LiveFact(Needs.NetNs | Needs.Functions, "sysctl")]
     public async Task Packets_whose_places_are_taken_are_counted_as_such()
     {
         const int Places = 16_384; // bpf/kernellatency.bpf.c
@@ -296,7 +296,7 @@ public sealed class KernelLatencyStagesLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Functions | Needs.Tap)]
+    [LiveTheory(Needs.NetNs | Needs.Functions | Needs.Tap)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task Packets_that_IP_is_given_as_lists_are_counted_one_by_one(bool v6)

@@ -78,8 +78,9 @@ public sealed class NetifTxLatencyLiveTests
     }
 
     // One in four overtakes the others, which wait for 60 ms: the two kinds are told apart, and none is in between.
-    [BpfFact(Needs.Netem | Needs.Bpf, "tc", "sysctl")]
-    public async Task Packets_that_netem_delays_wait_as_long_as_it_says_and_those_that_overtake_do_not()
+    // netem takes its time before the tracepoint tells that it has the packet: a pause between the two (0.2 ms, seen in emulation) is not in the latency.
+    [LiveFact(Needs.Netem | Needs.Bpf, "tc", "sysctl")]
+    public Task Packets_that_netem_delays_wait_as_long_as_it_says_and_those_that_overtake_do_not() => Eventually.ExactlyOnceInFiveAsync(async () =>
     {
         const int Packets = 40;
         TimeSpan delay = TimeSpan.FromMilliseconds(60);
@@ -95,13 +96,7 @@ public sealed class NetifTxLatencyLiveTests
             using Socket receiver = await right.BindUdpAsync(new IPEndPoint(TestNamespace.RightIPv4, 4711));
             using Socket sender = await left.BindUdpAsync(new IPEndPoint(TestNamespace.LeftIPv4, 0));
             long began = Stopwatch.GetTimestamp();
-            TimeSpan longest = TimeSpan.Zero; // netem takes the time before the tracepoint tells that it has the packet; both are in the call
-            for (int i = 0; i < Packets; i++)
-            {
-                long before = Stopwatch.GetTimestamp();
-                sender.SendTo(BitConverter.GetBytes(i), receiver.LocalEndPoint!);
-                if (Stopwatch.GetElapsedTime(before) is var took && took > longest) longest = took;
-            }
+            for (int i = 0; i < Packets; i++) sender.SendTo(BitConverter.GetBytes(i), receiver.LocalEndPoint!);
             var order = new List<int>();
             byte[] packet = new byte[4];
             while (order.Count < Packets)
@@ -127,10 +122,10 @@ public sealed class NetifTxLatencyLiveTests
             Assert.All(heard.Take(), e =>
             {
                 Assert.Equal(("netem", "eth0"), (e.Qdisc, e.Device));
-                Assert.True((e.Latency >= delay - longest && e.Latency <= all) || e.Latency < delay / 2, $"{e.Message}; a call took {longest.TotalMilliseconds} ms at most");
+                Assert.True((e.Latency >= delay && e.Latency <= all) || e.Latency < delay / 2, e.Message);
             });
         }
-    }
+    });
 
     [BpfFact(Needs.NetNs | Needs.Bpf, "tc")]
     public async Task Every_segment_of_large_TCP_packets_that_the_shaper_cuts_is_measured()
@@ -163,7 +158,7 @@ public sealed class NetifTxLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf, "tc")]
+    [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
     public async Task Packets_that_ended_in_the_queue_leave_no_delay_behind()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -189,7 +184,7 @@ public sealed class NetifTxLatencyLiveTests
     }
 
     // One CPU puts a packet in, the other takes it out before the first has told of it. Its address is another packet's after the pause.
-    [BpfTheory(Needs.NetNs | Needs.Bpf | Needs.TwoCpus | Needs.Native, "tc")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf | Needs.TwoCpus | Needs.Native, "tc")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public async Task A_queue_without_a_lock_takes_no_packet_for_one_of_before_a_pause(string address)
@@ -232,7 +227,7 @@ public sealed class NetifTxLatencyLiveTests
 
     // Since 6.16 a veth device whose peer receives in a thread of its own (NAPI) pushes back when 256 packets wait for that, which here are slow to be received.
     // Now and then one or two of 2,500 are still counted twice, most likely such that share a place in the table of those that have left.
-    [BpfTheory(Needs.VethPushback | Needs.Bpf | Needs.Native, "tc", "nft")]
+    [LiveTheory(Needs.VethPushback | Needs.Bpf | Needs.Native, "tc", "nft")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public Task A_packet_that_the_device_pushed_back_is_counted_once(string address) => Eventually.ExactlyOnceInFiveAsync(async () =>
@@ -296,7 +291,7 @@ public sealed class NetifTxLatencyLiveTests
         }
     });
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Without_a_queue_there_is_no_time_in_it_and_every_call_of_a_driver_is_counted()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -324,7 +319,7 @@ public sealed class NetifTxLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf | Needs.Tap)]
+    [LiveFact(Needs.NetNs | Needs.Bpf | Needs.Tap)]
     public async Task A_packet_is_complete_when_its_driver_is_done_with_it()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -361,7 +356,7 @@ public sealed class NetifTxLatencyLiveTests
         Assert.Equal(1ul, bench.Record(probe, ns).Completion.Count);
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Other_programs_are_taken_at_a_start_and_thresholds_at_once()
     {
         await using var bench = new EbpfBench();

@@ -8,7 +8,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>packetloss: packets dropped on purpose, as many as were sent, each with its reason, its place and its namespace.</summary>
 public sealed class PacketLossLiveTests
 {
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nft")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nft")]
     [InlineData("10.99.0.2", false)]
     [InlineData("fd99::2", false)]
     [InlineData("10.99.0.2", true)]
@@ -45,7 +45,7 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nft")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nft")]
     [InlineData(false)]
     [InlineData(true)]
     public async Task A_segment_of_a_connection_that_a_rule_drops_was_received_or_sent_as_the_rule_says(bool sent)
@@ -72,7 +72,7 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("127.0.0.1", "UdpNoPorts")]
     [InlineData("::1", "Udp6NoPorts")]
     public async Task A_datagram_to_a_closed_port_is_lost_for_want_of_a_socket(string loopback, string witness)
@@ -89,7 +89,7 @@ public sealed class PacketLossLiveTests
         Assert.Equal((7ul, await ns.NstatAsync(witness)), (Rows(bench, probe, ns)["no_socket udp"], 7ul));
     }
 
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("10.50.0.1", "IpInHdrErrors", "ip_inhdr ip")]
     [InlineData("fd50::1", "Ip6InHdrErrors", "ip_inhdr ip")]
     public async Task A_packet_whose_time_to_live_is_over_is_lost_where_it_was_to_be_forwarded(string beyond, string witness, string row)
@@ -116,7 +116,7 @@ public sealed class PacketLossLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("127.0.0.1", "UdpRcvbufErrors")]
     [InlineData("::1", "Udp6RcvbufErrors")]
     public async Task A_full_receive_buffer_is_told_with_the_socket_that_does_not_read(string loopback, string counter)
@@ -137,7 +137,7 @@ public sealed class PacketLossLiveTests
         Assert.All(events, e => Assert.Equal((deaf.LocalEndPoint, "SOCKET_RCVBUFF"), (new IPEndPoint(e.Flow!.Value.Source.Address, e.Flow.Value.Source.Port), e.Reason)));
     }
 
-    [BpfFact(Needs.NetNs | Needs.DropReasons)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task A_namespace_that_loses_thousands_silences_no_other()
     {
         const int Few = 40, Many = 50, Burst = 2000, Flood = Burst + (Few * Many);
@@ -163,7 +163,7 @@ public sealed class PacketLossLiveTests
         Assert.Equal(0, probe.ReadKernelStatistics().EventsLost);
     }
 
-    [BpfFact(Needs.NetNs | Needs.DropReasons)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Orderly_traffic_and_closed_sockets_lose_nothing()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -178,7 +178,7 @@ public sealed class PacketLossLiveTests
         await heard.ExactlyAsync(0);
     }
 
-    [BpfTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.DropReasons, "nstat")]
     [InlineData("127.0.0.1")]
     [InlineData("::1")]
     public async Task Probes_of_a_closed_window_are_no_loss(string loopback)
@@ -207,7 +207,7 @@ public sealed class PacketLossLiveTests
         Assert.DoesNotContain(Rows(bench, probe, ns).Keys, static k => k.StartsWith("tcp_old", StringComparison.Ordinal));
     }
 
-    [BpfFact(Needs.NetNs | Needs.DropReasons)]
+    [LiveFact(Needs.NetNs | Needs.DropReasons)]
     public async Task Reasons_called_normal_are_neither_counted_nor_told()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

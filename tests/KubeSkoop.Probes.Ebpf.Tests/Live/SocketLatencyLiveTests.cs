@@ -10,7 +10,7 @@ public sealed partial class SocketLatencyLiveTests
 {
     private static readonly TimeSpan Wait = TimeSpan.FromMilliseconds(150);
 
-    [BpfTheory(Needs.NetNs | Needs.SocketStorage)]
+    [LiveTheory(Needs.NetNs | Needs.SocketStorage)]
     [InlineData(ProtocolType.Tcp, "127.0.0.1", false)]
     [InlineData(ProtocolType.Tcp, "::1", false)]
     [InlineData(ProtocolType.Tcp, "127.0.0.1", true)]
@@ -47,7 +47,7 @@ public sealed partial class SocketLatencyLiveTests
         Assert.Equal(0ul, (tcp ? record.UdpRead : record.TcpRead).Count);
     }
 
-    [BpfTheory(Needs.NetNs | Needs.SocketStorage)]
+    [LiveTheory(Needs.NetNs | Needs.SocketStorage)]
     [InlineData(ProtocolType.Tcp)]
     [InlineData(ProtocolType.Udp)]
     public async Task Time_before_a_read_that_found_no_data_waiting_is_nobodys_delay(ProtocolType protocol)
@@ -75,7 +75,7 @@ public sealed partial class SocketLatencyLiveTests
         Assert.Equal((2ul, 0ul), ((protocol == ProtocolType.Tcp ? record.TcpRead : record.UdpRead).Count, record.ReadOver100Ms.Value));
     }
 
-    [BpfTheory(Needs.NetNs | Needs.SocketStorage)]
+    [LiveTheory(Needs.NetNs | Needs.SocketStorage)]
     [InlineData(ProtocolType.Tcp)]
     [InlineData(ProtocolType.Udp)]
     public async Task The_oldest_unread_byte_counts_whatever_comes_after_it_and_each_read_takes_its_own(ProtocolType protocol)
@@ -111,7 +111,7 @@ public sealed partial class SocketLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task With_more_moments_than_are_kept_no_read_is_told_younger_than_it_is_and_the_first_is_exact()
     {
         const int Pieces = 40;
@@ -143,7 +143,7 @@ public sealed partial class SocketLatencyLiveTests
             Assert.InRange(events[i].Latency, Stopwatch.GetElapsedTime(sent[i].Latest, read[i].Before), Stopwatch.GetElapsedTime(sent[i].Earliest, read[i].After) + (span / 2));
     }
 
-    [BpfTheory(Needs.NetNs | Needs.SocketStorage)]
+    [LiveTheory(Needs.NetNs | Needs.SocketStorage)]
     [InlineData("127.0.0.1")]
     [InlineData("::1")]
     public async Task A_write_that_a_cork_holds_back_is_sent_late_by_just_that_time(string address)
@@ -175,7 +175,7 @@ public sealed partial class SocketLatencyLiveTests
         Assert.Equal((ulong)(e.Latency.Ticks / TimeSpan.TicksPerMicrosecond), record.TcpWrite.Sum);
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task A_write_that_waits_for_a_reader_that_does_not_read_waits_for_the_peers_window()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -207,7 +207,7 @@ public sealed partial class SocketLatencyLiveTests
     }
 
     // Its packets come by the device layer twice, the second time within others. Where sequence numbers begin is left to chance, so one connection proves little.
-    [BpfTheory(Needs.Vxlan | Needs.SocketStorage)]
+    [LiveTheory(Needs.Vxlan | Needs.SocketStorage)]
     [InlineData("10.77.0.", "10.99.0.", "24")]
     [InlineData("fd77::", "fd99::", "64")]
     public async Task Writes_through_a_tunnel_wait_as_long_as_the_reader_does_not_read(string within, string outside, string prefix)
@@ -257,7 +257,7 @@ public sealed partial class SocketLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage, "nft")]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage, "nft")]
     public async Task A_write_behind_unacknowledged_segments_waits_for_the_congestion_window()
     {
         (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
@@ -289,7 +289,7 @@ public sealed partial class SocketLatencyLiveTests
         }
     }
 
-    [BpfTheory(Needs.NetNs | Needs.SocketStorage)]
+    [LiveTheory(Needs.NetNs | Needs.SocketStorage)]
     [InlineData(1)]
     [InlineData(8)]
     public async Task Healthy_traffic_is_counted_and_nothing_is_told(int sampling)
@@ -318,7 +318,7 @@ public sealed partial class SocketLatencyLiveTests
         Assert.Equal((0ul, 0ul, 0ul), (record.ReadOver100Ms.Value, record.TcpWrite.Count, record.WriteOver1Ms.Value)); // all was sent at once
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task A_sample_does_not_follow_the_rhythm_of_the_reads()
     {
         const int Rounds = 1000;
@@ -345,7 +345,7 @@ public sealed partial class SocketLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task A_socket_that_is_connected_again_begins_anew()
     {
         const int Times = 8;
@@ -388,7 +388,7 @@ public sealed partial class SocketLatencyLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task Urgent_data_is_no_read_and_a_datagram_is_one_whatever_the_flags()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -443,7 +443,7 @@ public sealed partial class SocketLatencyLiveTests
         Assert.InRange(counted, reads - off, reads + off);
     }
 
-    [BpfFact(Needs.NetNs | Needs.SocketStorage)]
+    [LiveFact(Needs.NetNs | Needs.SocketStorage)]
     public async Task Thresholds_and_namespaces_can_be_changed_while_it_runs()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();

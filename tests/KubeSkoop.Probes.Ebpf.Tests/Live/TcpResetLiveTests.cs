@@ -6,7 +6,7 @@ namespace KubeSkoop.Probes.Ebpf.Tests.Live;
 /// <summary>tcpreset: resets of each kind by real sockets, beside the kernel's own count of resets sent.</summary>
 public sealed class TcpResetLiveTests
 {
-    [BpfTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
     [InlineData("127.0.0.1")]
     [InlineData("::1")]
     public async Task A_closed_port_is_a_reset_without_a_socket(string loopback)
@@ -33,7 +33,7 @@ public sealed class TcpResetLiveTests
         Assert.Equal(3ul, (await ns.NstatAsync())["TcpOutRsts"]);
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
     [InlineData("127.0.0.1", false)]
     [InlineData("::1", false)]
     [InlineData("127.0.0.1", true)]
@@ -71,7 +71,7 @@ public sealed class TcpResetLiveTests
         Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Bpf, "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nstat")]
     [InlineData("127.0.0.1")]
     [InlineData("::1")]
     public async Task A_segment_for_a_connection_that_was_closed_is_a_reset_on_its_socket(string loopback)
@@ -100,7 +100,7 @@ public sealed class TcpResetLiveTests
         Assert.Equal(1ul, (await ns.NstatAsync())["TcpOutRsts"]);
     }
 
-    [BpfTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public async Task A_peer_that_has_lost_its_state_resets_what_is_open_on_one_side_only(string address)
@@ -132,7 +132,7 @@ public sealed class TcpResetLiveTests
     }
 
     // The kernel counts such a reset where it comes, and shows it to nobody.
-    [BpfTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
+    [LiveTheory(Needs.NetNs | Needs.Bpf, "nft", "nstat")]
     [InlineData("10.99.0.2")]
     [InlineData("fd99::2")]
     public async Task A_reset_that_ends_a_handshake_is_told_by_the_side_that_sends_it(string address)
@@ -170,7 +170,7 @@ public sealed class TcpResetLiveTests
         await ns.ExecuteAsync("nft", "add", "rule", "inet", "kst", "c", "meta", "l4proto", "tcp", "drop");
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task A_dual_stack_socket_shows_IPv4()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -194,7 +194,7 @@ public sealed class TcpResetLiveTests
         Assert.Equal($"TCP 127.0.0.1:{port} -> {client.LocalEndPoint}", sent.Flow.ToString());
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Orderly_traffic_resets_nothing()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -207,7 +207,7 @@ public sealed class TcpResetLiveTests
         await heard.ExactlyAsync(0);
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Events_over_the_limit_are_counted_as_suppressed_and_what_they_are_about_is_counted_all_the_same()
     {
         const int Connections = 500;
@@ -228,7 +228,7 @@ public sealed class TcpResetLiveTests
         Assert.Equal(0, probe.ReadKernelStatistics().EventsLost);
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Namespaces_that_are_not_asked_for_are_left_out()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -248,7 +248,7 @@ public sealed class TcpResetLiveTests
         bool HasRow(TestNamespace of) => probe.Sample().Rows.ToArray().Any(r => r.Namespace?.Inode == of.Inode);
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task All_namespaces_to_look_at_can_be_exchanged_for_as_many_others_at_once()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -268,7 +268,7 @@ public sealed class TcpResetLiveTests
 
     private static IPEndPoint Of(Endpoint end) => new(end.Address, end.Port);
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task An_event_has_the_wall_clocks_time_also_after_that_was_set()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -286,7 +286,7 @@ public sealed class TcpResetLiveTests
         Assert.InRange(before - after, TimeSpan.FromDays(399), TimeSpan.FromDays(400));
     }
 
-    [BpfFact(Needs.NetNs | Needs.Bpf)]
+    [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task A_pause_between_the_clocks_is_not_in_an_events_time()
     {
         await using TestNamespace ns = await TestNamespace.CreateAsync();
@@ -325,7 +325,7 @@ public sealed class TcpResetLiveTests
         }
     }
 
-    [BpfFact(Needs.NetNs | Needs.BpfWalk)]
+    [LiveFact(Needs.NetNs | Needs.BpfWalk)]
     public async Task A_namespace_with_the_number_of_one_that_has_ended_begins_with_nothing()
     {
         await using var bench = new EbpfBench();
