@@ -11,7 +11,6 @@
 #define IFF_LOOPBACK 0x8	// include/uapi/linux/if.h
 #define TCQ_F_MQROOT 0x8	// include/net/sch_generic.h
 #define TCQ_F_NOLOCK 0x100
-#define LEFT 4096		// a power of two
 
 // Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
 // out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
@@ -21,19 +20,13 @@ struct queued {
 };
 KS_PLACES(queued, 14, struct queued)
 
-// The last of TCP's packets at an address here that has left a qdisc.
-struct left {
-	__u64 skb;
-	__u64 stamp;
-	__u64 qdisc;
-};
-
+// How many packets have come out of a qdisc once more. None: it is not here.
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, LEFT);
-	__type(key, __u32);
-	__type(value, struct left);
-} left SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u32);
+} again SEC(".maps");
 
 volatile struct netiftxlatency_settings netiftxlatency SEC(".data.netiftxlatency") = {};
 
@@ -170,20 +163,34 @@ int BPF_PROG(enter, struct sk_buff *skb)
 	return flags_of(skb) & TCQ_F_NOLOCK ? note(skb, bpf_ktime_get_ns()) : note_unless_stamped(skb);
 }
 
-// Whether a packet left this qdisc before: what the device does not take is put back to the head and comes again, with the same stamp.
-static __always_inline bool comes_again(const struct sk_buff *skb, __u64 stamp, const struct Qdisc *qdisc)
+// netem counts as put back what it lets overtake, too.
+static __always_inline bool is_netem(const struct Qdisc *qdisc)
 {
-	__u32 at = ks_place_of_skb(skb, LEFT);
-	struct left *before = bpf_map_lookup_elem(&left, &at);
+	char id[sizeof("netem")] = {};
 
-	if (!before)
+	bpf_probe_read_kernel(id, sizeof(id), qdisc->ops->id);
+	return id[0] == 'n' && id[1] == 'e' && id[2] == 't' && id[3] == 'e' && id[4] == 'm' && !id[5];
+}
+
+// Whether the packet left this qdisc before. What the device does not take is put back (qstats.requeues) and comes again, one by one
+// and before all others (gso_skb), also as the segments of what was too large for it.
+static __always_inline bool comes_again(const struct Qdisc *qdisc)
+{
+	__u32 more = qdisc->gso_skb.qlen, out = qdisc->qstats.requeues - more, *found, before;
+	__u64 key = (__u64)qdisc;
+
+	if (!out)
 		return false;
-	if (before->skb == (__u64)skb && before->stamp == stamp && before->qdisc == (__u64)qdisc)
-		return true;
-	before->skb = (__u64)skb;
-	before->stamp = stamp;
-	before->qdisc = (__u64)qdisc;
-	return false;
+	found = bpf_map_lookup_elem(&again, &key);
+	before = found ? *found : 0;
+	if (out == before)
+		return false;
+	if (found)
+		*found = out;
+	else
+		bpf_map_update_elem(&again, &key, &out, BPF_ANY);
+	// Those before the last are told by what is left, also after one that was not seen.
+	return more || (out == before + 1 && !is_netem(qdisc));
 }
 
 // How long a packet was in the qdisc that leaves it now; negative when nobody knows.
@@ -192,8 +199,6 @@ static __always_inline __s64 time_in_queue(const struct sk_buff *skb, const stru
 	__u64 stamp = qdisc->flags & TCQ_F_NOLOCK ? 0 : tcp_stamp(skb), since = stamp;
 	struct queued *found;
 
-	if (stamp && comes_again(skb, stamp, qdisc))
-		return -1;
 	if (!is_close(stamp, now)) {
 		found = queued_find(skb);
 		if (found) {
@@ -221,6 +226,9 @@ int dequeue(__u64 *ctx)
 	__u64 now;
 
 	if (!skb || !ks_nullable(ctx, 3))
+		return 0;
+	// Without a lock each packet is noted, and the note goes with it.
+	if (!(qdisc->flags & TCQ_F_NOLOCK) && comes_again(qdisc))
 		return 0;
 	now = bpf_ktime_get_ns();
 	next = skb->next;

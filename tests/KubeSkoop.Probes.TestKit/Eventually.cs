@@ -44,7 +44,7 @@ public static class Eventually
 
     /// <summary>
     /// Runs a whole scenario anew, up to five times, until it comes out exactly. For what must not happen at all in steady state, while the kernel or the runtime may
-    /// disturb one pass; a probe that does it does so each time. Or for what is known to differ now and then, where the test says why.
+    /// disturb one pass; a probe that does it does so each time. Or for what the kernel is known to do otherwise now and then, where the test says why.
     /// </summary>
     public static async Task ExactlyOnceInFiveAsync(Func<Task> scenario)
     {

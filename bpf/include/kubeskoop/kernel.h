@@ -253,11 +253,17 @@ struct qdisc_skb_head {
 	__u32 qlen;
 } __core;
 
+struct gnet_stats_queue {
+	__u32 requeues;
+} __core;
+
 struct Qdisc {
 	void *enqueue;	// a function; null: there is no queue
 	unsigned int flags;
 	const struct Qdisc_ops *ops;
+	struct sk_buff_head gso_skb;	// packets the device did not take, which it is offered first
 	struct qdisc_skb_head q;
+	struct gnet_stats_queue qstats;
 } __core;
 
 struct netdev_queue {
