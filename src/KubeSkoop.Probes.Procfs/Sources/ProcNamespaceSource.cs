@@ -10,8 +10,8 @@ namespace KubeSkoop.Probes.Procfs;
 /// <summary>
 /// Finds network namespaces through the processes in <c>/proc</c> and the bind mounts in <c>/run/netns</c>. A pidfd per
 /// namespace tells at once when the process it is known by has ended; the namespace is then looked for in the other
-/// processes, and if none is left it ends, so that whoever pins it lets go. While somebody listens to <see cref="Ending"/>, every namespace is held by a descriptor of its own,
-/// and goes half a second later: those that end within that time are read together.
+/// processes, and if none is left it ends, so that whoever pins it lets go. Until then it is held by a descriptor, for the kernel gives the number of one that is gone to the next. While somebody
+/// listens to <see cref="Ending"/>, namespaces without such a process are held, too, and go half a second later: those that end within that time are read together.
 /// </summary>
 public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 {
@@ -254,12 +254,12 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         return Reopen(networkNamespace, buffer);
     }
 
-    // The descriptor that holds a namespace nobody is in any more.
+    // The descriptor that holds a namespace nobody is in any more, for its last numbers.
     private SafeFileHandle? Reopen(NetworkNamespace ns, Span<byte> buffer)
     {
         lock (_gate)
         {
-            if (!_known.TryGetValue(ns.Inode, out Known? known) || known.Namespace != ns || known.Hold is not { } hold) return null;
+            if (!_known.TryGetValue(ns.Inode, out Known? known) || known.Namespace != ns || known.Hold is not { } hold || _ending is null) return null;
             SafeFileHandle handle = Libc.Open(Libc.AtCurrentDirectory,
                 new NulPath(buffer).Append("/proc/self/fd/"u8).Append((int)hold.DangerousGetHandle()).Terminate(), Libc.OpenReadOnly, out Errno error);
             if (error == Errno.None) return handle;
@@ -526,7 +526,9 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
-        if (_ending is not null && known.Hold is null && !known.Namespace.IsHost) known.Hold = Open(known.Namespace);
+        // Held until its end is noticed, which the anchor tells at once, its number is nobody else's.
+        if ((_ending is not null || known.Anchor is not null) && !known.Namespace.IsHost) known.Hold ??= Open(known.Namespace);
+        else known.ReleaseHold();
         AskForPod(known);
     }
 
@@ -669,7 +671,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         /// <summary>A pidfd of the process the namespace is known by.</summary>
         internal SafeFileHandle? Anchor { get; set; }
 
-        /// <summary>Keeps the namespace from going before its last numbers are read.</summary>
+        /// <summary>Keeps the namespace from going before its end is noticed, and its last numbers are read.</summary>
         internal SafeFileHandle? Hold { get; set; }
 
         /// <summary>Since when nobody is in it, while it is held.</summary>
@@ -686,13 +688,18 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             Anchor = null;
         }
 
+        internal void ReleaseHold()
+        {
+            Hold?.Dispose();
+            Hold = null;
+        }
+
         internal bool IsDue(long now) => EmptySince + LastReadingMilliseconds <= now;
 
         public void Dispose()
         {
             ReleaseAnchor();
-            Hold?.Dispose();
-            Hold = null;
+            ReleaseHold();
         }
     }
 

@@ -273,6 +273,38 @@ public sealed class NamespaceSourceTests
         }
     }
 
+    // The kernel gives the number of a namespace that is gone to the next one, which a look that comes late (here: behind one that waits for a resolver) would take for the first.
+    [LiveFact(Needs.NetNs)]
+    public async Task A_number_is_nobody_elses_until_the_end_is_noticed()
+    {
+        var resolver = new SlowResolver();
+        using var source = new ProcNamespaceSource(Options.Create(new ProcfsOptions { RefreshInterval = TimeSpan.FromHours(1) }), resolver);
+        using IDisposable lease = source.Acquire();
+        TestNamespace ns = await TestNamespace.CreateUnboundAsync();
+        var others = new List<TestNamespace>();
+        Task look = Task.CompletedTask;
+        try
+        {
+            source.Refresh();
+            NetworkNamespace seen = source.Current.Single(n => n.Inode == ns.Inode);
+            resolver.Go.Reset();
+            look = Task.Factory.StartNew(source.Refresh, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            Assert.True(resolver.Asked.Wait(Eventually.DefaultTimeout));
+            await ns.EndProcessAsync();
+            for (int i = 0; i < 100; i++) others.Add(await TestNamespace.CreateUnboundAsync());
+            Assert.DoesNotContain(others, o => o.Inode == seen.Inode);
+            resolver.Go.Set();
+            await Eventually.TrueAsync(() => seen.Ended.IsCancellationRequested, "the end of the namespace, by its process's descriptor");
+        }
+        finally
+        {
+            resolver.Go.Set();
+            await look;
+            await ns.DisposeAsync();
+            foreach (TestNamespace other in others) await other.DisposeAsync();
+        }
+    }
+
     [LiveFact(Needs.NetNs)]
     public async Task A_birth_is_noticed_by_the_next_look()
     {
@@ -331,6 +363,23 @@ public sealed class NamespaceSourceTests
         ProcfsOptions options = NoMounts(proc);
         configure?.Invoke(options);
         return new ProcNamespaceSource(Options.Create(options));
+    }
+
+    private sealed class SlowResolver : IPodResolver
+    {
+        internal ManualResetEventSlim Go { get; } = new(true);
+
+        internal ManualResetEventSlim Asked { get; } = new();
+
+        public PodIdentity? Resolve(NetworkNamespace networkNamespace)
+        {
+            if (Go.IsSet) return null;
+            Asked.Set();
+            Go.Wait();
+            return null;
+        }
+
+        public PodIdentity? ResolveCgroup(string cgroupPath) => null;
     }
 
     private sealed class BrokenResolver : IPodResolver
