@@ -20,7 +20,7 @@ struct queued {
 };
 KS_PLACES(queued, 14, struct queued)
 
-// How many packets have come out of a qdisc once more. None: it is not here.
+// How many packets have come out of a qdisc once more, as far as is known. Not here: none.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -174,7 +174,7 @@ static __always_inline bool is_netem(const struct Qdisc *qdisc)
 
 // Whether the packet left this qdisc before. What the device does not take is put back (qstats.requeues) and comes again, one by one
 // and before all others (gso_skb), also as the segments of what was too large for it.
-static __always_inline bool comes_again(const struct Qdisc *qdisc)
+static __always_inline bool comes_again(const struct Qdisc *qdisc, int packets)
 {
 	__u32 more = qdisc->gso_skb.qlen, out = qdisc->qstats.requeues - more, *found, before;
 	__u64 key = (__u64)qdisc;
@@ -184,13 +184,13 @@ static __always_inline bool comes_again(const struct Qdisc *qdisc)
 	found = bpf_map_lookup_elem(&again, &key);
 	before = found ? *found : 0;
 	if (out == before)
-		return false;
+		return more;
 	if (found)
 		*found = out;
 	else
 		bpf_map_update_elem(&again, &key, &out, BPF_ANY);
-	// Those before the last are told by what is left, also after one that was not seen.
-	return more || (out == before + 1 && !is_netem(qdisc));
+	// Those before the last are told by what is left, also after one that was not seen. (A qdisc that is emptied has some fewer left.)
+	return more || (out == before + 1 && packets == 1 && !is_netem(qdisc));
 }
 
 // How long a packet was in the qdisc that leaves it now; negative when nobody knows.
@@ -228,7 +228,7 @@ int dequeue(__u64 *ctx)
 	if (!skb || !ks_nullable(ctx, 3))
 		return 0;
 	// Without a lock each packet is noted, and the note goes with it.
-	if (!(qdisc->flags & TCQ_F_NOLOCK) && comes_again(qdisc))
+	if (!(qdisc->flags & TCQ_F_NOLOCK) && comes_again(qdisc, packets))
 		return 0;
 	now = bpf_ktime_get_ns();
 	next = skb->next;

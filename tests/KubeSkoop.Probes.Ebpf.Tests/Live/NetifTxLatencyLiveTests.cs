@@ -277,12 +277,13 @@ public sealed class NetifTxLatencyLiveTests
             ulong counted = 0, sent = 0;
             await Eventually.TrueAsync(async () =>
             {
-                counted = bench.Record(probe, left).Queue.Count - before;
                 sent = await SentAsync() - first;
-                return counted == sent;
+                counted = bench.Record(probe, left).Queue.Count - before;
+                return counted == sent && sent == await SentAsync() - first;
             }, () => $"the probe ({counted}) and {(isCut ? "nft" : "tc")} ({sent}) to agree", TimeSpan.FromSeconds(3));
             using JsonDocument tc = JsonDocument.Parse(await left.ExecuteAsync("tc", "-s", "-j", "qdisc", "show", "dev", "eth0"));
             Assert.True(tc.RootElement[0].GetProperty("requeues").GetUInt64() > 0);
+            Assert.Equal(isCut, tc.RootElement[0].GetProperty("packets").GetUInt64() > first + sent + 100);
         }
 
         // tc counts what a packet will be cut into, nft what it is.
