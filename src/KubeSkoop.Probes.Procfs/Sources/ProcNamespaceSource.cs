@@ -10,8 +10,8 @@ namespace KubeSkoop.Probes.Procfs;
 /// <summary>
 /// Finds network namespaces through the processes in <c>/proc</c> and the bind mounts in <c>/run/netns</c>. A pidfd per
 /// namespace tells at once when the process it is known by has ended; the namespace is then looked for in the other
-/// processes, and if none is left it ends, so that whoever pins it lets go. Until then it is held by a descriptor, for the kernel gives the number of one that is gone to the next. While somebody
-/// listens to <see cref="Ending"/>, namespaces without such a process are held, too, and go half a second later: those that end within that time are read together.
+/// processes, and if none is left it ends, so that whoever pins it lets go. Until then a namespace with a pidfd is held by a descriptor, for the kernel gives the number of one that is gone to the next.
+/// While somebody listens to <see cref="Ending"/>, the others are held, too, and all go half a second later: those that end within that time are read together.
 /// </summary>
 public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
 {
@@ -427,12 +427,23 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
     /// <summary>Looks through processes and bind mounts; under the lock. Returns the namespaces that have ended.</summary>
     private List<NetworkNamespace>? Look()
     {
+        List<NetworkNamespace>? ended = null;
+        bool changed = false;
+        for (int passes = 3; passes > 0 && LookOnce(ref ended, ref changed); passes--)
+        {
+        }
+        DescribeMissing();
+        if (changed) Publish();
+        return ended;
+    }
+
+    // True when a process ended between being seen and being watched: who is left in its namespace takes another look.
+    private bool LookOnce(ref List<NetworkNamespace>? ended, ref bool changed)
+    {
         _sightings.Clear();
         LookAtProcesses(_proc!);
         foreach (string directory in _options.NamespaceDirectories) LookAtMounts(directory);
 
-        List<NetworkNamespace>? ended = null;
-        bool changed = false;
         foreach ((uint inode, Known known) in _known)
         {
             if (_sightings.ContainsKey(inode)) continue;
@@ -451,6 +462,7 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         }
 
         LeftOut = 0;
+        bool vanished = false;
         foreach ((uint inode, Sighting seen) in _sightings)
         {
             if (!_known.TryGetValue(inode, out Known? known))
@@ -464,19 +476,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
                 _known.Add(inode, known);
                 changed = true;
             }
-            Learn(known, seen);
+            vanished |= !Learn(known, seen);
             if (!known.IsAnother) continue;
             known.Dispose();
             (ended ??= []).Add(known.Namespace);
             known = new Known(new NetworkNamespace(inode, false, new NamespaceFacts(null, null, null, null)));
             _known[inode] = known;
             changed = true;
-            Learn(known, seen);
+            vanished |= !Learn(known, seen);
         }
-
-        DescribeMissing();
-        if (changed) Publish();
-        return ended;
+        return vanished;
     }
 
     // The host's first; then by inode, which is the order of their creation.
@@ -495,7 +504,8 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         _missing = hidden is null ? many : many is null ? hidden : $"{hidden} {many}";
     }
 
-    private void Learn(Known known, Sighting seen)
+    // False, and nothing learnt, when the process it was seen by has ended meanwhile.
+    private bool Learn(Known known, Sighting seen)
     {
         NamespaceFacts before = known.Namespace.Facts;
         known.EmptySince = null; // held, so that the number cannot be another's yet
@@ -505,14 +515,23 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
         string? command = before.Command;
         if (!alive)
         {
-            known.ReleaseAnchor();
-            known.CommandLookups = 0;
+            SafeFileHandle? next = null;
             if (pid is { } process && _pidNumbersAreOurs)
             {
-                known.Anchor = Libc.OpenPidFd(process, out Errno error);
-                if (error == Errno.None) _watch?.Add(known);
-                else known.ReleaseAnchor(); // gone already, or a kernel before 5.3: the next look finds out
+                next = Libc.OpenPidFd(process, out Errno error);
+                if (error != Errno.None)
+                {
+                    next.Dispose();
+                    next = null;
+                    // The anchor that was is kept: it wakes again. Other errors: a kernel before 5.3, a thread that is not its process's first.
+                    if (error == Errno.NoProcess) return false;
+                    if (error is Errno.TooManyOpen or Errno.TooManyInSystem) _fault ??= $"The end of {known.Namespace} cannot be waited for, only looked for: {error.Describe()}";
+                }
             }
+            known.ReleaseAnchor();
+            known.Anchor = next;
+            _watch?.Add(known);
+            known.CommandLookups = 0;
             if (pid is null) command = null;
         }
         if (pid is { } anchor && known.CommandLookups < CommandLookups)
@@ -521,15 +540,16 @@ public sealed class ProcNamespaceSource : INetworkNamespaceSource, IDisposable
             command = ReadCommand(anchor) ?? command;
         }
         // The kernel gives the number of an ended namespace to the next one at once.
-        known.IsAnother |= !alive && known.Binding is not null && seen.Binding is not null && seen.Binding != known.Binding;
-        if (known.IsAnother) return;
+        known.IsAnother |= !alive && known.Hold is null && known.Binding is not null && seen.Binding is not null && seen.Binding != known.Binding;
+        if (known.IsAnother) return true;
         string? name = seen.Binding is null ? null : seen.Binding == known.Binding ? before.Name : KernelText.Decode(seen.Binding);
         known.Binding = seen.Binding;
         known.Namespace.Update(before with { Name = name, ProcessId = pid, Command = command });
         // Held until its end is noticed, which the anchor tells at once, its number is nobody else's.
         if ((_ending is not null || known.Anchor is not null) && !known.Namespace.IsHost) known.Hold ??= Open(known.Namespace);
-        else known.ReleaseHold();
+        else if (pid is null) known.ReleaseHold();
         AskForPod(known);
+        return true;
     }
 
     private void AskForPod(Known known)
