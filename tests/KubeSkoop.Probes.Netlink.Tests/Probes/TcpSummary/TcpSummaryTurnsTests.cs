@@ -186,6 +186,8 @@ public sealed class TcpSummaryTurnsTests
             client.CloseAll();                                  // all in FIN_WAIT2, their sockets gone
             foreach (Socket socket in accepted.Take(5)) server.Close(socket); // five in TIME_WAIT
             await Eventually.TrueAsync(async () => (await left.SsAsync("-tan", "state", "time-wait")).Length == 5, "TIME_WAIT");
+            // The others' FIN is acknowledged some milliseconds later: who has closed as well needs no acknowledgement of its own.
+            await Eventually.TrueAsync(async () => (await left.SsAsync("-tan", "state", "fin-wait-2")).Length == 7, "FIN_WAIT2");
 
             var clock = new FakeTimeProvider();
             await using LiveSummary live = await LiveSummary.StartAsync(null, clock, left);
