@@ -167,6 +167,21 @@ public sealed class PackageTests(PackagesFixture packages)
         Assert.Contains("segments retransmitted", result.Output, StringComparison.Ordinal);
     }
 
+    // The second goes on from the first. It has no end, so it is only compiled.
+    [LiveFact(Needs.Sources)]
+    public async Task The_readmes_example_of_events_compiles()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
+        string[] examples = [.. readme.Split("```csharp\n").Skip(1).Select(static part => part[..part.IndexOf("```", StringComparison.Ordinal)])];
+        Assert.Equal(2, examples.Length);
+        string[] lines = examples[1].Split('\n');
+        string usings = string.Join('\n', lines.TakeWhile(static line => line.Length > 0)), rest = string.Join('\n', lines.SkipWhile(static line => line.Length > 0));
+        string whole = $"{usings}\n{examples[0].Replace(".AddProcfs();", ".AddProcfs().AddEbpf();", StringComparison.Ordinal).Replace("await host.StopAsync();", rest, StringComparison.Ordinal)}";
+        Assert.Contains(".AddEbpf();", whole, StringComparison.Ordinal);
+        Assert.Contains("ReadAllAsync", whole, StringComparison.Ordinal);
+        await packages.BuildAsync("ReadmeEvents", whole, "KubeSkoop.Probes.Procfs", "KubeSkoop.Probes.Ebpf", "Microsoft.Extensions.Hosting");
+    }
+
     private static XDocument Load(ZipArchive archive, string entry)
     {
         using Stream stream = archive.GetEntry(entry)!.Open();
