@@ -12,6 +12,7 @@
 #define PLACES (1 << PLACES_LOG2)
 #define ONE_MS 1000000ULL
 #define MOST_NESTED 8
+#define MOST_PADDING 128
 
 // include/uapi/linux/netfilter.h
 #define NFPROTO_IPV4 2
@@ -43,7 +44,8 @@ struct packet {
 	__u16 sent;	// by this machine, not received
 	__u64 times[KERNELLATENCY_STAGES];
 	__u64 shared;	// with packets that have gone to their second places, once or ever since
-	__u64 pad[2];	// two cache lines
+	__u32 length;	// of a received one, with the padding of its frame
+	__u32 pad[3];	// two cache lines
 };
 
 struct {
@@ -172,6 +174,12 @@ static __always_inline bool is_with_ip(struct packet *packet)
 	return true;
 }
 
+// From the IP header on, wherever the packet's data begins by now.
+static __always_inline __u32 length_of(const struct sk_buff *skb)
+{
+	return BPF_CORE_READ(skb, len) + (__u32)(BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head)) - BPF_CORE_READ(skb, network_header);
+}
+
 #define observe(histogram, stage)                                            \
 	do {                                                                 \
 		if (packet->entered & 1 << (stage))                          \
@@ -228,8 +236,7 @@ static __always_inline void finish(enum kernellatency_path path, const struct sk
 	ks_flow_of_skb(&event->head.flow, skb, path == KERNELLATENCY_RECEIVE);
 	event->latency_ns = latency;
 	event->path = path;
-	// From the IP header on, wherever the packet's data begins by now.
-	event->bytes = BPF_CORE_READ(skb, len) + (__u32)(BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head)) - BPF_CORE_READ(skb, network_header);
+	event->bytes = length_of(skb);
 	if (packet) {
 		event->entered = packet->entered;
 		__builtin_memcpy(event->stages_ns, packet->times, sizeof(event->stages_ns));
@@ -252,10 +259,12 @@ int BPF_PROG(receive, struct sk_buff *skb)
 
 	if (!packet)
 		return 0;
-	if (chosen(skb->dev->nd_net.net))
+	if (chosen(skb->dev->nd_net.net)) {
+		packet->length = skb->len;
 		begin(packet, skb, KERNELLATENCY_DEVICE, false, bpf_ktime_get_ns());
-	else if (packet->skb == (__u64)skb)
+	} else if (packet->skb == (__u64)skb) {
 		packet->skb = 0;
+	}
 	return 0;
 }
 
@@ -597,6 +606,19 @@ int BPF_PROG(take_segment, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
+// A segment that a socket has cut a packet into (GSO) did not begin: at its address is what a packet left that ended unseen, as TCP's do
+// while they connect and close. That has another length; only what was put together of fragments has grown.
+static __always_inline bool is_as_received(const struct packet *packet, const struct sk_buff *skb, __u16 family)
+{
+	__u32 length = length_of(skb), padding = packet->length - length;
+
+	if (packet->length >= length)
+		return padding <= MOST_PADDING;
+	if (family == AF_INET)
+		return BPF_CORE_READ((const struct inet_skb_parm *)skb->cb, frag_max_size);
+	return BPF_CORE_READ((const struct inet6_skb_parm *)skb->cb, frag_max_size);
+}
+
 // A datagram is the last in its socket's queue when the socket is told; if its reader was not faster. Where a group has several receivers
 // it is a copy, which did not begin where it lies.
 SEC("tp_btf/sk_data_ready")
@@ -611,7 +633,8 @@ int BPF_PROG(take_datagram, struct sock *sk)
 	packet = find(skb);
 	if (!packet || packet->sent || (BPF_CORE_READ_BITFIELD(skb, cloned) && BPF_CORE_READ_BITFIELD(skb, pkt_type)))
 		return 0;
-	finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
+	if (is_as_received(packet, skb, sk->__sk_common.skc_family))
+		finish(KERNELLATENCY_RECEIVE, skb, sk, sk->__sk_common.skc_net.net, packet->start, bpf_ktime_get_ns(), NULL);
 	packet->skb = 0;
 	return 0;
 }

@@ -13,10 +13,12 @@
 #define TCQ_F_NOLOCK 0x100
 
 // Since when packets are in a qdisc: of those whose own stamp does not tell. An address is written before anybody can take the packet
-// out again, so that of a packet which ended unseen (dropped, cut into segments, past an empty queue) is never taken for another's; it
-// goes when room is needed.
+// out again, so that of a packet which ended unseen (dropped, past an empty queue) is never taken for another's; it goes when room is
+// needed. Only the segments that a qdisc cuts a packet into were not written: they have another length than what was at their address.
 struct queued {
 	struct ks_place at;
+	__u32 length;
+	__u32 pad;
 };
 KS_PLACES(queued, 14, struct queued)
 
@@ -113,7 +115,10 @@ static __always_inline bool is_close(__u64 stamp, __u64 now)
 
 static __always_inline int note(const struct sk_buff *skb, __u64 now)
 {
-	queued_take(skb, now);
+	struct queued *queued = queued_take(skb, now);
+
+	if (queued)
+		queued->length = skb->len;
 	return 0;
 }
 
@@ -202,8 +207,8 @@ static __always_inline __s64 time_in_queue(const struct sk_buff *skb, const stru
 	if (!is_close(stamp, now)) {
 		found = queued_find(skb);
 		if (found) {
-			// Older than the packet's own stamp: another's.
-			if (found->at.since > stamp)
+			// Older than the packet's own stamp, or not as long: another's.
+			if (found->at.since > stamp && found->length == skb->len)
 				since = found->at.since;
 			ks_leave(&found->at);
 		}

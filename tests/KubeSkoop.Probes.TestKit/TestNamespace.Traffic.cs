@@ -9,6 +9,29 @@ public sealed partial class TestNamespace
 {
     private static readonly TimeSpan TrafficTimeout = TimeSpan.FromSeconds(10);
 
+    /// <summary>Sends packets that are cut into datagrams on their way (UDP_SEGMENT), each when those of the one before have come; how many came with that size.</summary>
+    public Task<int> SendCutUdpAsync(Socket receiver, int packets, int each, int size)
+    {
+        ArgumentNullException.ThrowIfNull(receiver);
+        const int SolUdp = 17, UdpSegment = 103;
+        var to = (IPEndPoint)receiver.LocalEndPoint!;
+        return RunAsync(() =>
+        {
+            using var sender = new Socket(to.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+            sender.SetRawSocketOption(SolUdp, UdpSegment, BitConverter.GetBytes(size));
+            byte[] packet = new byte[each * size], datagram = new byte[size + 1];
+            receiver.ReceiveTimeout = (int)Eventually.DefaultTimeout.TotalMilliseconds;
+            int received = 0;
+            for (int i = 0; i < packets; i++)
+            {
+                sender.SendTo(packet, to);
+                for (int j = 0; j < each; j++)
+                    if (receiver.Receive(datagram) == size) received++;
+            }
+            return received;
+        });
+    }
+
     /// <summary>Sends datagrams from a socket of their own; nobody need listen. Fragmented on the way out where they are too large for the device.</summary>
     public Task SendUdpAsync(int count, IPEndPoint to, int size = 8, short hops = 64, bool fragment = true) => RunAsync(() =>
     {

@@ -299,6 +299,15 @@ struct sk_buff {
 	unsigned char *data;
 } __core;
 
+// What IP keeps of a received packet, in sk_buff.cb.
+struct inet_skb_parm {
+	__u16 frag_max_size;	// of what was put together of fragments; else 0
+} __core;
+
+struct inet6_skb_parm {
+	__u16 frag_max_size;
+} __core;
+
 struct gendisk {
 	char disk_name[32];
 } __core;

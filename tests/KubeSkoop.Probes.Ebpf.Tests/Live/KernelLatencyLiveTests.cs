@@ -151,6 +151,33 @@ public sealed class KernelLatencyLiveTests
         }
     }
 
+    // Ten datagrams sent as one packet, which the socket cuts again: they have the memory of packets that have ended, some of them unseen.
+    [BpfTheory(Needs.NetNs | Needs.DataReady)]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task Datagrams_cut_from_a_large_packet_take_no_time_of_what_had_their_memory(string address)
+    {
+        const int Packets = 100, Each = 10;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await using var bench = new EbpfBench();
+            KernelLatencyProbe probe = await bench.StartAsync(static p => new KernelLatencyProbe(p, Options.Create(Everything)));
+            using var heard = new Heard<KernelLatencyEvent>(probe, e => e.NetworkNamespaceInode == right.Inode && e.Flow?.ProtocolName == "UDP");
+            using Socket receiver = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse(address), 4711));
+            await left.TcpConnectionsAsync(30, bytes: 1000);
+            await right.TcpConnectionsAsync(30, bytes: 1000);
+            await left.SendUdpAsync(30, new IPEndPoint(IPAddress.Parse(address), 4712), 1000); // to nobody
+            ulong before = bench.Record(probe, right).Receive.Count;
+            int received = await left.SendCutUdpAsync(receiver, Packets, Each, 1000);
+            Assert.Equal(Packets * Each, received);
+            await left.SendUdpAsync(20, (IPEndPoint)receiver.LocalEndPoint!, 1000);
+            await Eventually.EqualAsync(before + 20, () => bench.Record(probe, right).Receive.Count, "only the datagrams that came as they are");
+            await heard.ExactlyAsync(20);
+        }
+    }
+
     [LiveFact(Needs.NetNs | Needs.Bpf)]
     public async Task Only_totals_are_there_before_the_first_packet_and_nothing_is_told_that_is_fast()
     {

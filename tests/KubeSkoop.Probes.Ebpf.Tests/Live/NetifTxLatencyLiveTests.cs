@@ -158,6 +158,37 @@ public sealed class NetifTxLatencyLiveTests
         }
     }
 
+    // Their large packets are put in, and end there; the datagrams that leave have the memory of those of before.
+    [BpfTheory(Needs.NetNs | Needs.Bpf, "tc")]
+    [InlineData("10.99.0.2")]
+    [InlineData("fd99::2")]
+    public async Task Datagrams_that_the_shaper_cuts_take_no_time_of_what_had_their_memory(string address)
+    {
+        const int Packets = 100, Each = 10;
+        (TestNamespace left, TestNamespace right) = await TestNamespace.CreatePairAsync();
+        await using (left)
+        await using (right)
+        {
+            await left.ExecuteAsync("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "100mbit", "burst", "2000", "limit", "3000000");
+            await using var bench = new EbpfBench();
+            NetifTxLatencyProbe probe = await bench.StartAsync(static p => new NetifTxLatencyProbe(p, Options.Create(new NetifTxLatencyOptions { QueueThreshold = TimeSpan.Zero, EventsPerSecond = 0 })));
+            using var heard = new Heard<NetifTxLatencyEvent>(probe, e => e.NetworkNamespaceInode == left.Inode && e.Flow?.ProtocolName == "UDP");
+            using Socket receiver = await right.BindUdpAsync(new IPEndPoint(IPAddress.Parse(address), 4711));
+            ulong first = await SentThroughQdiscAsync(left), before = bench.Record(probe, left).Queue.Count;
+            int received = await left.SendCutUdpAsync(receiver, Packets, Each, 1000);
+            Assert.Equal(Packets * Each, received);
+            await left.SendUdpAsync(20, (IPEndPoint)receiver.LocalEndPoint!, 900);
+            ulong sent = 0;
+            await Eventually.TrueAsync(async () => (sent = await SentThroughQdiscAsync(left) - first) >= (Packets * Each) + 20, () => $"all to be sent ({sent})");
+            await Task.Delay(100);
+            // Those put in as they leave, and maybe what IPv6 has to say. Several that leave at once are told by their first.
+            Assert.InRange(bench.Record(probe, left).Queue.Count - before, 20ul, 30ul);
+            List<NetifTxLatencyEvent> told = heard.Take();
+            Assert.NotEmpty(told);
+            Assert.All(told, e => Assert.True(e.Bytes < 1000, e.Message));
+        }
+    }
+
     [LiveFact(Needs.NetNs | Needs.Bpf, "tc")]
     public async Task Packets_that_ended_in_the_queue_leave_no_delay_behind()
     {

@@ -67,7 +67,7 @@ awk -F'\t' -v least="$least" '
 echo
 echo "## Ways that were asked for"
 echo
-echo "With \`KubeSkoop:Ebpf:Hook\` set, on the kernels that have that way:"
+echo "With \`KubeSkoop:Probes:Ebpf:Hook\` set, on the kernels that have that way. Each was started and read; live tests by such a way are those of tcpreset and kernellatency (kprobe, on 5.10 and 6.1) and socketlatency (fentry, on 6.12):"
 echo
 # A machine that died at once has not even told its kernel.
 awk -F'\t' 'FNR == 1 { kernel = FILENAME; sub(/\.tsv$/, "", kernel) } $2 == "machine" { kernel = $3 } $2 == "probe" && $3 != "best" && $3 != "tp_btf" && $5 == "Running" { printf "- %s, `%s`: %s: %s\n", kernel, $3, $4, $6 }' "${files[@]}"

@@ -19,13 +19,15 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
 
     private static readonly Hook Begin = new("receive", new HookVariant("tp_btf", ["receive"], static k => k.Tracepoint("netif_receive_skb", 1)));
 
+    private static readonly Hook End = new("end", new HookVariant("tp_btf", ["drop", "consume"], static k => k.Tracepoint("kfree_skb", 2) ?? k.Tracepoint("consume_skb", 1)));
+
     private static readonly Hook IPv4 = Functions("IPv4", IPv4Functions);
 
     private static readonly Hook[] Fine =
     [
         Begin,
         new("to device", new HookVariant("tp_btf", ["queue_to_device"], static k => k.Tracepoint("net_dev_queue", 1))),
-        new("end", new HookVariant("tp_btf", ["drop", "consume"], static k => k.Tracepoint("kfree_skb", 2) ?? k.Tracepoint("consume_skb", 1))),
+        End,
         IPv4,
         Functions("IPv6", IPv6Functions) with { Without = "IPv6" },
         new("netfilter",
@@ -54,7 +56,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
         [
             "tracepoints net:netif_receive_skb, net:net_dev_queue, skb:kfree_skb, skb:consume_skb",
             "functions nf_hook_slow (begin and end), " + string.Join(", ", [.. IPv4Functions, .. IPv6Functions]),
-            "coarse: tracepoints net:netif_receive_skb, tcp:tcp_probe, sock:sk_data_ready (6.3), net:net_dev_queue",
+            "coarse: tracepoints net:netif_receive_skb, tcp:tcp_probe, sock:sk_data_ready (6.3), net:net_dev_queue, skb:kfree_skb, skb:consume_skb",
         ],
         Requirements =
         [
@@ -68,7 +70,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
             .. EbpfOptionDescriptions.OfProbe,
             new(nameof(KernelLatencyOptions.Threshold), "time", "00:00:00.01", "A packet that takes at least this long is told as an event."),
             new(nameof(KernelLatencyOptions.Sampling), "power of two", "8", "Of the packets that take less than 1 ms, one in this many is counted, chosen at random, and stands for the others. 1: all."),
-            new(nameof(KernelLatencyOptions.Coarse), "boolean", "false", "Whether to do without the stages: three programs instead of twenty."),
+            new(nameof(KernelLatencyOptions.Coarse), "boolean", "false", "Whether to do without the stages: six programs instead of twenty."),
         ],
         Notes =
         [
@@ -204,6 +206,7 @@ public sealed unsafe class KernelLatencyProbe(EbpfPrograms programs, IOptions<Ke
     private static Hook[] Coarse(string reason) =>
     [
         Begin,
+        End,
         new("segment", new HookVariant("tp_btf", ["take_segment"], static k => k.Tracepoint("tcp_probe", 2))),
         new("datagram", new HookVariant("tp_btf", ["take_datagram"], static k => k.Tracepoint("sk_data_ready", 1))) { Without = "received datagrams" },
         new("to device", new HookVariant("tp_btf", ["queue_segment"], static k => k.Tracepoint("net_dev_queue", 1))),

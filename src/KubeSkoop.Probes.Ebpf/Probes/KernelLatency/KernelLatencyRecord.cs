@@ -127,7 +127,7 @@ public sealed class KernelLatencyOptions() : EbpfProbeOptions(SectionName)
     /// <summary>Of the packets that take less than 1 ms, one in this many is counted, chosen at random, and stands for the others; a power of two. 1: all. Default: 8.</summary>
     public int Sampling { get; set; } = 8;
 
-    /// <summary>Whether to do without the stages, as on kernels that let nobody hook functions: three programs instead of twenty. Takes effect at a start. Default: no.</summary>
+    /// <summary>Whether to do without the stages, as on kernels that let nobody hook functions: six programs instead of twenty. Takes effect at a start. Default: no.</summary>
     public bool Coarse { get; set; }
 
     /// <inheritdoc />
