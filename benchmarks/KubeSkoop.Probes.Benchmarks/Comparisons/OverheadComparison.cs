@@ -20,7 +20,7 @@ internal static class OverheadComparison
         ("packetloss", 1, ["kfree_skb"], static p => new PacketLossProbe(p)),
         ("socketlatency", 3, ["sk_data_ready", "sock_recv_length", "sock_send_length", "net_dev_queue", "tcp_destroy_sock", "inet_sock_set_state"], static p => new SocketLatencyProbe(p)),
         ("netiftxlatency", 3, ["net_dev_queue", "qdisc_enqueue", "qdisc_dequeue", "net_dev_start_xmit", "net_dev_xmit"], static p => new NetifTxLatencyProbe(p)),
-        ("kernellatency", 3, ["netif_receive_skb", "tcp_probe", "sk_data_ready", "net_dev_queue"], static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true }))),
+        ("kernellatency", 3, ["netif_receive_skb", "tcp_probe", "sk_data_ready", "net_dev_queue", "kfree_skb", "consume_skb"], static p => new KernelLatencyProbe(p, Options.Create(new KernelLatencyOptions { Coarse = true }))),
         ("net_softirq", 1, ["softirq_raise", "softirq_entry", "softirq_exit"], static p => new NetSoftirqProbe(p)),
         ("flow", 3, ["netif_receive_skb", "net_dev_queue"], static p => new FlowProbe(p)), // as often as its own, which are no tracepoints
         ("biolatency", 1, ["block_io_start", "block_rq_issue", "block_rq_complete"], static p => new BioLatencyProbe(p)),
