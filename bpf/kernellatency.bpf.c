@@ -12,7 +12,7 @@
 #define PLACES (1 << PLACES_LOG2)
 #define ONE_MS 1000000ULL
 #define MOST_NESTED 8
-#define MOST_PADDING 128
+#define MOST_PADDING 128	// bytes a received packet may lose on its way: to a frame's least length, a VLAN's tag, IPsec
 
 // include/uapi/linux/netfilter.h
 #define NFPROTO_IPV4 2

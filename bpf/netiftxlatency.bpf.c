@@ -194,7 +194,8 @@ static __always_inline bool comes_again(const struct Qdisc *qdisc, int packets)
 		*found = out;
 	else
 		bpf_map_update_elem(&again, &key, &out, BPF_ANY);
-	// Those before the last are told by what is left, also after one that was not seen. (A qdisc that is emptied has some fewer left.)
+	// Those before the last are told by what is left, also after one that was not seen. The last comes alone; what a qdisc throws away
+	// when it is emptied counts as come out, too, but then most often several come next.
 	return more || (out == before + 1 && packets == 1 && !is_netem(qdisc));
 }
 

@@ -157,11 +157,8 @@ public sealed class PackageTests(PackagesFixture packages)
     [LiveFact(Needs.Sources)]
     public async Task The_readmes_example_compiles_and_runs()
     {
-        string readme = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
-        string[] parts = readme.Split("```csharp\n");
-        Assert.True(parts.Length > 1, "README.md has no C# example.");
-        string example = parts[1][..parts[1].IndexOf("```", StringComparison.Ordinal)];
-        string program = await packages.BuildAsync("Readme", example, "KubeSkoop.Probes.Procfs", "Microsoft.Extensions.Hosting");
+        string[] examples = await ReadmeExamplesAsync();
+        string program = await packages.BuildAsync("Readme", examples[0], "KubeSkoop.Probes.Procfs", "Microsoft.Extensions.Hosting");
         CommandResult result = await Command.RunAsync(program, []);
         Assert.True(result.ExitCode == 0, result.Output + result.Error);
         Assert.Contains("segments retransmitted", result.Output, StringComparison.Ordinal);
@@ -171,15 +168,21 @@ public sealed class PackageTests(PackagesFixture packages)
     [LiveFact(Needs.Sources)]
     public async Task The_readmes_example_of_events_compiles()
     {
-        string readme = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
-        string[] examples = [.. readme.Split("```csharp\n").Skip(1).Select(static part => part[..part.IndexOf("```", StringComparison.Ordinal)])];
-        Assert.Equal(2, examples.Length);
+        string[] examples = await ReadmeExamplesAsync();
         string[] lines = examples[1].Split('\n');
         string usings = string.Join('\n', lines.TakeWhile(static line => line.Length > 0)), rest = string.Join('\n', lines.SkipWhile(static line => line.Length > 0));
         string whole = $"{usings}\n{examples[0].Replace(".AddProcfs();", ".AddProcfs().AddEbpf();", StringComparison.Ordinal).Replace("await host.StopAsync();", rest, StringComparison.Ordinal)}";
         Assert.Contains(".AddEbpf();", whole, StringComparison.Ordinal);
         Assert.Contains("ReadAllAsync", whole, StringComparison.Ordinal);
         await packages.BuildAsync("ReadmeEvents", whole, "KubeSkoop.Probes.Procfs", "KubeSkoop.Probes.Ebpf", "Microsoft.Extensions.Hosting");
+    }
+
+    private static async Task<string[]> ReadmeExamplesAsync()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Repository.Root, "README.md"));
+        string[] examples = [.. readme.Split("```csharp\n").Skip(1).Select(static part => part[..part.IndexOf("```", StringComparison.Ordinal)])];
+        Assert.Equal(2, examples.Length);
+        return examples;
     }
 
     private static XDocument Load(ZipArchive archive, string entry)
